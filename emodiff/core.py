@@ -15,6 +15,7 @@ import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import shutil
@@ -244,15 +245,15 @@ def from_dict(cls: type, values: dict[str, Any]) -> Any:
     out = {}
     for name, value in values.items():
         one_of(f"setting of {cls.__name__}", name, known)
-        default = known[name].default_factory if known[name].default is dataclasses.MISSING else None
-        if default is not None and dataclasses.is_dataclass(default):
+        default = known[name].default_factory
+        if dataclasses.is_dataclass(default):
             value = from_dict(default, value)
         out[name] = tuple(value) if isinstance(value, list) else value
     return cls(**out)
 
 # %% ../nbs/00_core.ipynb #e52aacab
 def home() -> Path:
-    "The project's root: `EMODIFF_HOME`, else the checkout this package lies in, else the current folder."
+    "The project's root: `EMODIFF_HOME`, else this package's checkout, else the current folder."
     if os.environ.get("EMODIFF_HOME"):
         return Path(os.environ["EMODIFF_HOME"]).expanduser().resolve()
     root = Path(__file__).resolve().parent.parent if "__file__" in globals() else Path.cwd()
@@ -333,7 +334,7 @@ def rng_for(*names: Any) -> np.random.Generator:
 
 # %% ../nbs/00_core.ipynb #4d313ee2
 def digest(value: Any) -> str:
-    "The SHA-256 of a JSON-able value, of bytes, or of a file's content when given a Path; 64 hex digits."
+    "The SHA-256 of a JSON-able value, of bytes, or, given a Path, of that file; 64 hex digits."
     if isinstance(value, Path):
         with value.open("rb") as f:
             return hashlib.file_digest(f, "sha256").hexdigest()
@@ -347,7 +348,8 @@ def code_version(*modules: str) -> str:
     "A hash of the code of emodiff modules, comments and docstrings aside; e.g. ('training',)."
     parts = []
     for name in modules:
-        tree = ast.parse((Path(sys.modules["emodiff"].__file__).parent / f"{name}.py").read_text("utf-8"))
+        package = Path(importlib.util.find_spec("emodiff").origin).parent
+        tree = ast.parse((package / f"{name}.py").read_text("utf-8"))
         for node in ast.walk(tree):
             body = getattr(node, "body", None)
             if (isinstance(body, list) and body and isinstance(body[0], ast.Expr)
@@ -419,7 +421,8 @@ def save_table(
 ) -> Path:  # the path of the .csv
     "Write a table as .csv and .md."
     out = Path(out_dir)
-    write_text(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    text = table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    write_text(out / f"{name}.csv", text)
     shown = table.copy()
     for column in shown.columns:
         if shown[column].dtype.kind == "f":
@@ -556,13 +559,15 @@ def open_chapter(
     preset = "smoke" if in_test() and values["preset"] == "demo" else values["preset"]
     settings = load_preset(preset)
     if values["seeds"] < 0:
-        raise EmodiffError(f"parameter 'seeds' must be 0 (the preset's) or more, not {values['seeds']}.")
+        raise EmodiffError("parameter 'seeds' must be 0 (the preset's) or more, "
+                           f"not {values['seeds']}.")
     if values["seeds"]:
         settings = load_preset(preset, protocol={"seeds": values["seeds"]})
-    corpora = Path(values["corpora_dir"]).expanduser().resolve() if values["corpora_dir"] else None
-    if corpora is not None and not corpora.is_dir():
-        raise EmodiffError(f"corpora_dir {values['corpora_dir']!r} is not a folder; name the folder "
-                           "that holds one folder per corpus, or leave it empty for the stand-ins.")
+    corpora = values["corpora_dir"]
+    if corpora and not Path(corpora).expanduser().is_dir():
+        raise EmodiffError(f"corpora_dir {corpora!r} is not a folder; name the folder that holds "
+                           "one folder per corpus, or leave it empty for the stand-ins.")
+    corpora = Path(corpora).expanduser().resolve() if corpora else None
     if values["out_dir"]:
         out = Path(values["out_dir"]).expanduser().resolve()
     elif in_test():
