@@ -75,10 +75,12 @@ class Features:
     f_max: float = 8000.0  # Hz (section 4.2)
     frames: int = 256  # frames a segment; 65,536 samples = 2.972 s (the paper: 'three seconds')
     log_floor: float = 1e-5  # HiFi-GAN's floor: natural log of max(mel, 1e-5)
-    log_ceiling: float = 2.0  # natural log Mel mapped to +1; a constant, so no data leaks into it
+    log_ceiling: float = 2.5  # nats mapped to +1: no wave of this peak rises above 2.47 (01b)
     peak: float = 0.95  # peak normalisation before the Mel; 0 = as recorded
     trim_db: float = 35.0  # silence below the peak cut at both ends; 0 = keep
     min_seconds: float = 0.1  # shorter clips are rejected
+    max_seconds: float = 1200.0  # longer ones too: recordings, not utterances (and memory)
+    min_tail: float = 0.25  # seconds; a long clip's shorter last segment is left out; 0 = kept
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,10 @@ class Denoiser:
     kernel: int = 3  # taps of each 1-D convolution; the paper is silent
     heads: int = 4  # heads of the self-attention; the paper is silent
     norm: str = "group"  # 'group' or 'none' before each SiLU; the paper is silent
+    time: str = "scale"  # t enters every res-block by 'scale' and shift (IDDPM), or 'add'
+    time_channels: int = 256  # width of the time embedding; the paper is silent
+    dilation: int = 1  # res-block i is dilated by this to the power i mod 4; the paper: none named
+    positions: int = 32  # sinusoids of the frame's number joined to x_t; 0 = the paper's letter
     condition_channels: int = 64  # channels of the condition joined to x_t
     encoder: str = "minilm"  # 'minilm' (embedded), a hub name or a folder with a BERT
     condition: str = "apart"  # text, emotion, speaker embedded 'apart', or as one 'joint' sentence
@@ -117,9 +123,11 @@ class Training:
     weight_decay: float = 0.0  # IDDPM: 0
     ema: float = 0.995  # decay of the averaged weights; IDDPM: 0.9999
     drop_condition: float = 0.1  # share of null conditions, for guidance
+    drop_part: float = 0.05  # share of nulls by part, so that one fact alone may be unknown
     clip: float = 1.0  # gradient norm; 0 = none (IDDPM)
     accumulate: int = 1  # micro-batches a step
     precision: str = "auto"  # 'fp32', 'bf16', or 'auto': bf16 where the hardware has it
+    compile: bool = False  # torch.compile; pays on CUDA, costs a minute at the start
     checkpoint_every: int = 200  # steps between checkpoints; a killed run resumes from the last
     validate: float = 0.0  # share of segments held out for validation bits per dimension
 
@@ -138,6 +146,8 @@ class Classifier:
     "The CNN-BLSTM recogniser (section 5.2)."
     channels: int = 64  # filters of the three convolutions; the paper is silent
     kernel: int = 5  # taps; the paper is silent
+    stride: int = 2  # of each convolution: the BLSTM reads 32 steps a segment; the paper is silent
+    lstm_layers: int = 2  # 'dropout 0.2 between the LSTM layers' needs two (section 5.2)
     hidden: int = 64  # BLSTM units a direction; the paper is silent
     conv_dropout: float = 0.1  # (section 5.2)
     lstm_dropout: float = 0.2  # (section 5.2)
@@ -148,7 +158,8 @@ class Classifier:
     decay: bool = True  # cosine decay of lr to zero; the paper is silent
     weight_decay: float = 0.0  # the paper is silent
     class_weights: bool = True  # weigh the loss by inverse class frequency
-    patience: int = 0  # evaluations without gain before the best weights are kept; 0 = off
+    looks: int = 10  # evaluations on the validation set, where there is one; the best is kept
+    patience: int = 0  # evaluations without gain before training stops; 0 = never
     mixup: float = 0.2  # alpha of the Beta distribution in '+ mixup' arms (arXiv 1710.09412)
 
 
@@ -418,12 +429,13 @@ def save_table(
     out_dir: Path | str,  # where the .csv and .md go
     caption: str = "",  # stands above the Markdown table
     digits: int = 2,  # decimals in the Markdown table; the CSV keeps 6
+    shown: Any = None,  # another DataFrame for the Markdown, e.g. in the paper's shape
 ) -> Path:  # the path of the .csv
     "Write a table as .csv and .md."
     out = Path(out_dir)
     text = table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
     write_text(out / f"{name}.csv", text)
-    shown = table.copy()
+    shown = (table if shown is None else shown).copy()
     for column in shown.columns:
         if shown[column].dtype.kind == "f":
             shown[column] = ["n/a" if np.isnan(v) else f"{v:.{digits}f}" for v in shown[column]]

@@ -1,0 +1,122 @@
+"""The tests: every notebook clean, exported, well formed, lint-free, and run by nbdev_test in a process of its own.
+
+Ends with the line `N passed, N failed`, counting notebooks.
+"""
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+NBS = sorted((ROOT / "nbs").glob("*.ipynb"))
+LIMIT = 420  # seconds a notebook may take
+# two notebooks at a time on one thread each are faster than one on two threads
+ENV = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1",
+       "EMODIFF_PROGRESS": "text"}
+
+
+def run(*command: str, cwd: Path = ROOT) -> tuple[bool, str]:
+    "Run a command; whether it succeeded, and what it printed."
+    try:
+        done = subprocess.run(command, cwd=cwd, env=ENV, capture_output=True, text=True, timeout=LIMIT,
+                              stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired:
+        return False, f"took longer than {LIMIT} s"
+    return done.returncode == 0, (done.stdout + done.stderr).strip()
+
+
+def is_chapter(path: Path) -> bool:
+    "A number alone is a chapter of results; a number with a letter, and core, a part of the method."
+    return path.stem.split("_")[0].isdigit() and path.stem != "00_core"
+
+
+def check_form(path: Path) -> list[str]:
+    "What is wrong with a notebook's form."
+    cells = json.loads(path.read_text("utf-8"))["cells"]
+    tags = [t for c in cells for t in c["metadata"].get("tags", [])]
+    faults = []
+    if is_chapter(path) and tags.count("parameters") != 1:
+        faults.append(f"a chapter needs exactly one 'parameters' cell, this has {tags.count('parameters')}")
+    if "injected-parameters" in tags:
+        faults.append("papermill was run in place: it holds an injected-parameters cell")
+    if is_chapter(path) and any("#| export" in "".join(c["source"]) for c in cells):
+        faults.append("a chapter exports nothing")
+    if not "".join(cells[0]["source"]).startswith("# "):
+        faults.append("the first cell is not a title")
+    return faults
+
+
+def check_copy() -> dict[str, list[str]]:
+    "Faults by notebook, from cleaning and exporting a copy of the project and comparing."
+    faults: dict[str, list[str]] = {}
+    with tempfile.TemporaryDirectory() as tmp:
+        copy = Path(tmp) / "copy"
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".venv", ".git", "data", "figures", "*.egg-info",
+                                                                  "__pycache__", ".ipynb_checkpoints"))
+        for command in ("nbdev_clean", "nbdev_export"):
+            ok, text = run(str(BIN / command), cwd=copy)
+            if not ok:
+                return {"": [f"{command} failed:\n{text}"]}
+        for path in NBS:
+            if path.read_bytes() != (copy / "nbs" / path.name).read_bytes():
+                faults.setdefault(path.stem, []).append("not clean: run nbdev_clean")
+        for new in sorted((copy / "emodiff").glob("*.py")):
+            old = ROOT / "emodiff" / new.name
+            if not old.exists() or old.read_bytes() != new.read_bytes():
+                owner = next((p.stem for p in NBS if p.stem.split("_", 1)[1] == new.stem), "")
+                faults.setdefault(owner, []).append(f"emodiff/{new.name} is not what nbdev_export writes")
+    return faults
+
+
+def check_lint() -> dict[str, list[str]]:
+    "Faults by notebook that ruff finds; those of other files under ''."
+    _, text = run(str(BIN / "ruff"), "check", "--output-format=json", ".")
+    faults: dict[str, list[str]] = {}
+    stems = {p.stem for p in NBS} | {p.stem.split("_", 1)[1]: p.stem for p in NBS}.keys()
+    for row in json.loads(text or "[]"):
+        stem = Path(row["filename"]).stem
+        place = f"{Path(row['filename']).name}:{row['location']['row']} {row['code']} {row['message']}"
+        owner = next((p.stem for p in NBS if stem in (p.stem, p.stem.split("_", 1)[1])), "")
+        faults.setdefault(owner if stem in stems else "", []).append(place)
+    return faults
+
+
+def execute(path: Path) -> tuple[Path, bool, str, float]:
+    "Run one notebook under nbdev_test, in its own process."
+    start = time.monotonic()
+    ok, text = run(str(BIN / "nbdev_test"), "--path", str(path), "--n_workers", "0", "--do_print")
+    return path, ok, text, time.monotonic() - start
+
+
+def main() -> int:
+    "Print what fails; the number of notebooks that pass and fail comes last."
+    faults = {p.stem: check_form(p) for p in NBS} | {"": []}
+    for found in (check_copy(), check_lint()):
+        for stem, lines in found.items():
+            faults.setdefault(stem, []).extend(lines)
+    if not any(p.stem == "05_cross_corpus" for p in NBS):
+        faults[""].append("nbs/05_cross_corpus.ipynb is missing")
+    with ThreadPoolExecutor(max_workers=min(2, os.cpu_count() or 1)) as pool:
+        for path, ok, text, seconds in pool.map(execute, NBS):
+            if not ok:
+                faults[path.stem].append("nbdev_test failed:\n" + text[-6000:])
+            mark = "FAIL" if faults[path.stem] else "ok"
+            print(f"{mark:>4}  {path.name:<28} {seconds:6.1f} s", flush=True)
+            skips = [line for line in text.splitlines() if line.startswith("skipped:")]
+            print("".join(f"      {line}\n" for line in skips), end="")
+    for stem, lines in faults.items():
+        for line in lines:
+            print(f"{stem or 'project'}: {line}")
+    failed = sum(bool(faults[p.stem]) for p in NBS)
+    print(f"{len(NBS) - failed} passed, {failed} failed")
+    return int(any(faults.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
