@@ -6,7 +6,7 @@
 __all__ = ['EMOTIONS', 'PRESETS', 'CHAPTER_PARAMETERS', 'EmodiffError', 'one_of', 'Standin', 'Features', 'Diffusion', 'Denoiser',
            'Training', 'Sampling', 'Classifier', 'Protocol', 'Settings', 'replace', 'load_preset', 'to_dict',
            'from_dict', 'home', 'data_dir', 'runs_dir', 'figures_dir', 'in_test', 'atomic', 'write_text', 'write_json',
-           'seed_for', 'rng_for', 'digest', 'code_version', 'Run', 'cached_run', 'save_table', 'save_figure',
+           'seed_for', 'rng_for', 'digest', 'code_version', 'Run', 'cached_run', 'save_table', 'save_figure', 'targets',
            'pick_device', 'pick_precision', 'progress', 'check_parameters', 'Chapter', 'versions', 'open_chapter']
 
 # %% ../nbs/00_core.ipynb #00dcc4df
@@ -146,7 +146,7 @@ class Classifier:
     "The CNN-BLSTM recogniser (section 5.2)."
     channels: int = 64  # filters of the three convolutions; the paper is silent
     kernel: int = 5  # taps; the paper is silent
-    stride: int = 2  # of each convolution: the BLSTM reads 32 steps a segment; the paper is silent
+    strides: tuple[int, int, int] = (4, 2, 2)  # the BLSTM reads 16 steps; the paper is silent
     lstm_layers: int = 2  # 'dropout 0.2 between the LSTM layers' needs two (section 5.2)
     hidden: int = 64  # BLSTM units a direction; the paper is silent
     conv_dropout: float = 0.1  # (section 5.2)
@@ -458,6 +458,13 @@ def save_figure(
         with atomic(out / f"{name}.{kind}") as tmp:
             figure.savefig(tmp, format=kind, dpi=150, metadata=metadata, bbox_inches="tight")
     return out / f"{name}.png"
+
+# %% ../nbs/00_core.ipynb #f10259af
+def targets() -> Any:  # a DataFrame: table, row, column, value, sd, source
+    "The paper's own numbers, in % or MAD; NaN where unknown."
+    import pandas as pd
+
+    return pd.read_csv(Path(importlib.util.find_spec("emodiff").origin).parent / "targets.csv")
 
 # %% ../nbs/00_core.ipynb #9903be5b
 def pick_device(device: str = "auto") -> str:

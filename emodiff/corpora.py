@@ -6,29 +6,41 @@
 __all__ = ['CORPORA', 'STANDINS', 'COLUMNS', 'AUDIO', 'GENDERS', 'IEMOCAP_CODES', 'IEMOCAP_TURN', 'IEMOCAP_LABEL', 'IEMOCAP_TEXT',
            'MSP_CODES', 'MSP_TURN', 'MSP_LABEL', 'CREMA_CODES', 'CREMA_VOTES', 'CREMA_NAME', 'CREMA_TEXTS',
            'CREMA_FEMALE', 'CREMA_SILENT', 'RAVDESS_CODES', 'RAVDESS_NAME', 'RAVDESS_TEXTS', 'EMODB_CODES',
-           'EMODB_NAME', 'EMODB_FEMALE', 'EMODB_TEXTS', 'URDU_CODES', 'URDU_NAME', 'READERS', 'LAYOUTS', 'STANDIN_NOTE',
-           'CUES', 'CUE_MEANS', 'STYLES', 'VOICES', 'ACCENTS', 'SENTENCES', 'PLANS', 'MOST_SPEAKERS', 'MOST_LINES',
+           'EMODB_NAME', 'EMODB_FEMALE', 'EMODB_TEXTS', 'URDU_CODES', 'URDU_NAME', 'PUBLISHED', 'LEFT_OUT',
+           'PUBLISHED_PARTS', 'READERS', 'LAYOUTS', 'STANDIN_NOTE', 'CUES', 'CUE_MEANS', 'STYLES', 'VOICES', 'ACCENTS',
+           'SENTENCES', 'PLANS', 'MOST_SPEAKERS', 'MOST_LINES', 'SYNONYMS', 'CSV_COLUMNS', 'SEXES', 'SOURCES',
            'Reading', 'walk', 'is_audio', 'stem', 'decode', 'read_lines', 'clip_seconds', 'as_manifest',
            'iemocap_labels', 'iemocap_texts', 'read_iemocap', 'msp_labels', 'read_msp_improv', 'crema_votes',
-           'read_crema_d', 'doubles', 'read_ravdess', 'read_emodb', 'read_urdu', 'plain', 'corpus_name', 'read_corpus',
-           'find_corpus', 'Style', 'Voice', 'standin_voice', 'standin_cues', 'espeak', 'filtered', 'colour', 'speak',
-           'speak_all', 'speak_in_processes', 'Plan', 'pairs', 'takes', 'plan_iemocap', 'plan_msp_improv',
-           'plan_crema_d', 'plan_ravdess', 'plan_standin', 'make_standins', 'load_corpus']
+           'read_crema_d', 'doubles', 'read_ravdess', 'read_emodb', 'read_urdu', 'check_counts', 'warn_of_missing',
+           'plain', 'corpus_name', 'as_folder', 'read_corpus', 'find_corpus', 'Style', 'Voice', 'standin_voice',
+           'standin_cues', 'espeak', 'filtered', 'colour', 'speak', 'speak_all', 'speak_in_processes', 'Plan', 'pairs',
+           'takes', 'plan_iemocap', 'plan_msp_improv', 'plan_crema_d', 'plan_ravdess', 'plan_standin', 'make_standins',
+           'load_corpus', 'as_mapping', 'keep_labelled', 'read_rows', 'read_csv', 'finish_table', 'write_csv',
+           'audformat_header', 'scheme_labels', 'audformat_rows', 'read_audformat', 'Source', 'Resuming', 'fetch',
+           'unpack', 'download_files', 'download']
 
 # %% ../nbs/01a_corpora.ipynb #9f53697e
 import contextlib
+import csv
 import importlib.metadata
+import io
 import itertools
 import json
 import os
 import re
+import shutil
+import stat
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 import wave
+import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,12 +177,14 @@ def clip_seconds(
 # %% ../nbs/01a_corpora.ipynb #0e1e2f93
 def as_manifest(
     reading: Reading,  # rows and rejections of a reader
-    unique: bool = True,  # False: two clips may share a name in different folders (a CSV's may)
+    by_name: bool = True,  # two clips of one name are one utterance; False (CSV): by path, unsorted
 ) -> pd.DataFrame:  # the manifest; what was dropped stands in attrs['rejected']
     "Check each clip's header, drop doubles, sort, and warn of what was rejected."
-    rows, known = [], {}
-    for row in sorted(reading.rows, key=lambda r: (r["session"], r["utterance"], r["path"])):
-        key = row["utterance"] if unique else row["path"]
+    rows, known, found = [], {}, reading.rows
+    if by_name:
+        found = sorted(found, key=lambda r: (r["session"], r["utterance"], r["path"]))
+    for row in found:
+        key = row["utterance"] if by_name else os.path.normpath(row["path"])
         if key in known:
             reading.reject(row["path"], f"the same utterance as {known[key]}",
                            "remove one of the two")
@@ -181,7 +195,7 @@ def as_manifest(
             continue
         known[key] = row["path"]
         rows.append({**row, "seconds": seconds})
-    manifest = pd.DataFrame(rows, columns=list(COLUMNS))
+    manifest = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"seconds": float})
     manifest.attrs["rejected"] = reading.rejected
     if reading.rejected:
         first = reading.rejected[0]
@@ -285,7 +299,8 @@ def read_msp_improv(reading: Reading) -> None:
         if stem(path).lower() in ("evalution", "evaluation"):
             labels.update(msp_labels(reading, path))
         elif turn and path.lower().endswith(".txt"):
-            texts[turn[1]] = " ".join(" ".join(read_lines(reading, path)).split())
+            if turn[1] not in texts or "human" in path.lower():  # rather than a recogniser's
+                texts[turn[1]] = " ".join(" ".join(read_lines(reading, path)).split())
         elif turn and is_audio(path):
             clips.setdefault(turn[1], []).append(path)
     for name, emotion in labels.items():
@@ -441,6 +456,63 @@ def read_urdu(reading: Reading) -> None:
             reading.keep(path, speaker=match[1].upper(), gender=GENDERS[match[2].upper()],
                          emotion=URDU_CODES[match[3].upper()])
 
+# %% ../nbs/01a_corpora.ipynb #c019cf56
+PUBLISHED = {  # utterances: angry, happy, neutral, sad; then speakers
+    "IEMOCAP": (1103, 1636, 1708, 1084, 10), "MSP-IMPROV": (792, 2644, 3477, 885, 12),
+    "CREMA-D": (1271, 1271, 1087, 1271, 91), "RAVDESS": (192, 192, 96, 192, 24),
+    "EmoDB": (127, 71, 79, 62, 10), "URDU": (100, 100, 100, 100, 29)}
+LEFT_OUT = {("CREMA-D", "sad"): 1, ("RAVDESS", "happy"): 1}  # the silent clip, the double
+PUBLISHED_PARTS = {  # the same four classes, per speaker of IEMOCAP and scenario of MSP-IMPROV
+    "IEMOCAP": {
+        "Ses01F": (147, 132, 171, 78), "Ses01M": (82, 146, 213, 116),
+        "Ses02F": (67, 166, 135, 113), "Ses02M": (70, 161, 227, 84),
+        "Ses03F": (92, 128, 130, 172), "Ses03M": (148, 158, 190, 133),
+        "Ses04F": (205, 185, 76, 62), "Ses04M": (122, 118, 182, 81),
+        "Ses05F": (78, 159, 221, 132), "Ses05M": (92, 283, 163, 113)},
+    "MSP-IMPROV": {  # (angry, happy, neutral, sad)
+        "T": (115, 136, 283, 106), "R": (169, 88, 241, 80), "S": (470, 1048, 1789, 633),
+        "P": (38, 1372, 1164, 66)}}
+
+# %% ../nbs/01a_corpora.ipynb #66d8a486
+def check_counts(
+    manifest: pd.DataFrame,  # of one or more corpora
+) -> pd.DataFrame:  # corpus, part ('all' or a speaker or scenario), count of, found, expected
+    "What was found beside what is published; `expected` is NaN where nothing is (stand-ins, CSV)."
+    rows = []
+    known = not manifest.attrs.get("standin") and manifest.attrs.get("labels") != "votes"
+    for corpus, found in manifest.groupby("corpus", sort=False):
+        published = PUBLISHED.get(corpus) if known else None
+        parts = {"all": found}
+        if corpus == "IEMOCAP":
+            parts.update({s: found[found.speaker == s] for s in sorted(
+                {*PUBLISHED_PARTS[corpus]} if published else {*found.speaker})})
+        if corpus == "MSP-IMPROV":
+            scenario = found.utterance.str.extract(MSP_TURN.pattern)[3]
+            parts.update({s: found[scenario == s] for s in "TRSP"})
+        for part, subset in parts.items():
+            counts = PUBLISHED_PARTS.get(corpus, {}).get(part) if part != "all" else published
+            for i, emotion in enumerate(EMOTIONS):
+                expected = counts[i] if published and counts else np.nan
+                if part == "all":
+                    expected -= LEFT_OUT.get((corpus, emotion), 0)
+                rows.append((corpus, part, emotion, (subset.emotion == emotion).sum(), expected))
+        rows.append((corpus, "all", "speakers", found.speaker.nunique(),
+                     published[4] if published else np.nan))
+    return pd.DataFrame(rows, columns=["corpus", "part", "of", "found", "expected"])
+
+
+def warn_of_missing(
+    counts: pd.DataFrame,  # of check_counts
+) -> None:
+    "Warn, in one sentence a corpus, of what differs from what is published."
+    wrong = counts[counts.expected.notna() & (counts.found != counts.expected)]
+    for corpus, rows in wrong.groupby("corpus", sort=False):
+        shown = [f"{r.of if r.part == 'all' else f'{r.part} {r.of}'} {r.found} of {r.expected:.0f}"
+                 for r in rows.head(8).itertuples()]
+        more = f" and {len(rows) - 8} more" if len(rows) > 8 else ""
+        warnings.warn(f"{corpus} is not as published: {', '.join(shown)}{more}; see check_counts "
+                      "and restore what is missing.", stacklevel=3)
+
 # %% ../nbs/01a_corpora.ipynb #8f09612d
 READERS: dict[str, Callable[..., None]] = {
     "IEMOCAP": read_iemocap, "MSP-IMPROV": read_msp_improv, "CREMA-D": read_crema_d,
@@ -465,17 +537,31 @@ def corpus_name(name: str) -> str:
     names = {plain(c): c for c in CORPORA}
     return names[plain(name)] if plain(name) in names else core.one_of("corpus", name, CORPORA)
 
-# %% ../nbs/01a_corpora.ipynb #66d8a486
+# %% ../nbs/01a_corpora.ipynb #5e310470
+def as_folder(
+    path: Path | str,  # what the reader gave
+    what: str,  # e.g. 'that holds IEMOCAP', for the error
+) -> Path:  # absolute
+    "An existing folder, or an error that names it."
+    try:
+        folder = Path(path).expanduser().absolute()
+        found = os.path.isdir(folder)  # False also for names that no folder can have
+    except (OSError, RuntimeError, ValueError):
+        folder, found = path, False
+    if not found:
+        raise EmodiffError(f"{folder} is not a folder; name the folder {what}.")
+    return folder
+
+
 def read_corpus(
     name: str,  # one of CORPORA, in any case
     folder: Path | str,  # that corpus's own folder
     labels: str = "intended",  # CREMA-D also has 'votes'
 ) -> pd.DataFrame:  # COLUMNS; attrs: 'rejected' (file, fault, mend), 'standin'
     "Read a corpus's own folder into a manifest, one row per utterance of the four emotions."
-    name, folder = corpus_name(name), Path(folder).expanduser().absolute()
+    name = corpus_name(name)
+    folder = as_folder(folder, f"that holds {name}")
     core.one_of("label set", labels, ("intended", "votes") if name == "CREMA-D" else ("intended",))
-    if not folder.is_dir():
-        raise EmodiffError(f"{folder} is not a folder; name the folder that holds {name}.")
     reading = Reading(name, folder)
     options = {"labels": labels} if name == "CREMA-D" else {}
     READERS[name](reading, **options)
@@ -485,6 +571,8 @@ def read_corpus(
         raise EmodiffError(f"no usable utterance of {name} below {folder}{why}; expected "
                            f"{LAYOUTS[name]}.")
     manifest.attrs["standin"] = (folder / STANDIN_NOTE).exists()
+    manifest.attrs["labels"] = labels
+    warn_of_missing(check_counts(manifest))
     return manifest
 
 
@@ -493,10 +581,11 @@ def find_corpus(
     name: str,  # one of CORPORA
 ) -> Path:  # the corpus's own folder
     "The folder of a corpus by its name in any case; 'IEMOCAP_full_release' counts as IEMOCAP."
-    name, root = corpus_name(name), Path(corpora_dir).expanduser()
-    if not root.is_dir():
-        raise EmodiffError(f"{root} is not a folder; name the folder that holds one per corpus.")
-    folders = sorted(p for p in root.iterdir() if p.is_dir())
+    name, root = corpus_name(name), as_folder(corpora_dir, "that holds one folder per corpus")
+    try:
+        folders = sorted(p for p in root.iterdir() if p.is_dir())
+    except OSError as e:
+        raise EmodiffError(f"{root} cannot be read: {e.strerror}; change its permissions.") from e
     for fits in (lambda p: plain(p.name) == plain(name),
                  lambda p: plain(p.name).startswith(plain(name))):
         if found := [p for p in folders if fits(p)]:
@@ -527,13 +616,13 @@ class Style:
 
 
 STYLES = {
-    "IEMOCAP": Style(16000, 1.5, (1, 1, 1, 1, 1, 1, 1), (0, 0, 0, 0, 0, 0, 0), -46, 0.0, 0.1),
-    "MSP-IMPROV": Style(44100, 1.4, (1.3, 0.8, 0.5, 0.8, 1.3, 0.6, 0.5),
-                        (0, 0.3, 0.4, -0.8, 0.3, 0.2, 0), -50, -1.0, 0.15),
-    "CREMA-D": Style(16000, 1.2, (0.6, 0.6, 1.2, 1.3, 0.5, 0.8, 1.2),
-                     (0.3, -0.3, -0.3, 0.6, 0.6, -0.2, 0.3), -40, 1.0, 0.2),
-    "RAVDESS": Style(48000, 1.9, (0.8, 1.3, 1, 0.7, 1, 1.1, 1),
-                     (-0.2, 0.2, -0.6, 0.3, -0.5, 0.2, 0.4), -60, -0.5, 0.3)}
+    "IEMOCAP": Style(16000, 2.0, (1, 1, 1, 1, 1, 1, 1), (0, 0, 0, 0, 0, 0, 0), -46, 0.0, 0.1),
+    "MSP-IMPROV": Style(44100, 2.3, (1.3, 0.8, 0.3, 0.8, 1.3, 0.5, 0.3),
+                        (0.2, 0.3, 0.8, -1.0, 0.5, 0.4, -0.5), -42, -2.5, 0.15),
+    "CREMA-D": Style(16000, 2.0, (0.5, 0.6, 1.3, 1.3, 0.5, 0.8, 1.3),
+                     (0.5, -0.5, -0.5, 1.2, 1.0, -0.5, 0.6), -40, 2.5, 0.2),
+    "RAVDESS": Style(48000, 2.9, (0.8, 1.3, 1, 0.7, 1, 1.1, 1),
+                     (-0.4, 0.3, -0.9, 0.5, -0.8, 0.4, 0.6), -60, -1.0, 0.3)}
 
 # %% ../nbs/01a_corpora.ipynb #7eef8d61
 VOICES = {
@@ -586,7 +675,7 @@ def standin_cues(
     rng = core.rng_for("standin cues", seed, corpus, voice.speaker, emotion, name)
     style = STYLES[corpus]
     mean = np.array(CUE_MEANS[emotion]) * style.emphasis * voice.style * style.strength
-    strength = rng.lognormal(-0.1, 0.45)  # some utterances are acted out, some are hardly
+    strength = rng.lognormal(-0.05, 0.35)  # some utterances are acted out, some are hardly
     z = mean * strength + rng.normal(0, 1, len(CUES)) + voice.habits + style.offset
     return dict(zip(CUES, map(float, z), strict=True))
 
@@ -680,22 +769,24 @@ def speak(job: dict[str, Any]) -> None:
 
 
 def speak_all() -> None:
-    "Speak the jobs given as JSON on stdin, each in a fork of its own."
+    "Speak the groups of jobs given as JSON on stdin, each group in a fork of its own."
     import parselmouth  # noqa: F401  loaded here so that no fork has to
     import scipy.fft  # noqa: F401
 
-    for job in json.load(sys.stdin):
+    for group in json.load(sys.stdin):
         pid = os.fork()
         if pid == 0:
             code = 1
             try:
-                speak(job)
+                for job in group:
+                    speak(job)
                 code = 0
+            except Exception as e:
+                print(f"{type(e).__name__}: {e}", file=sys.stderr, flush=True)
             finally:
-                sys.stderr.flush()
                 os._exit(code)
         if os.waitpid(pid, 0)[1] != 0:
-            sys.exit(f"could not speak {job['path']}")
+            sys.exit(1)
 
 # %% ../nbs/01a_corpora.ipynb #5a82f236
 def speak_in_processes(
@@ -707,9 +798,12 @@ def speak_in_processes(
     env = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
            "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))}
     started = []
+    groups: dict[Any, list] = {}
+    for job in jobs:
+        groups.setdefault((job["corpus"], job["voice"]["speaker"], job["emotion"]), []).append(job)
     for i in range(n_jobs):
         stdin = tempfile.TemporaryFile("w+")
-        json.dump(jobs[i::n_jobs], stdin)
+        json.dump(list(groups.values())[i::n_jobs], stdin)
         stdin.seek(0)
         started.append(subprocess.Popen(
             [sys.executable, "-c", "from emodiff.corpora import speak_all; speak_all()"],
@@ -720,7 +814,7 @@ def speak_in_processes(
         for p in started:
             p.kill()
     if any(p.returncode for p in started):
-        why = " ".join(faults).strip().splitlines()[-1:] or ["a process was killed"]
+        why = " ".join(faults).strip().splitlines()[-1:] or ["its process died"]
         raise EmodiffError(f"could not speak the stand-ins: {why[0]}; install praat-parselmouth "
                            "or see that the disk has room.")
 
@@ -739,6 +833,7 @@ class Plan:
     seed: int
     jobs: list[dict[str, Any]]  # utterances to speak
     texts: dict[str, str]  # path in the corpus's folder to a text file's content
+    copies: dict[str, str]  # path of a double to the path of the first
 
     def say(self, path: str, voice: Voice, emotion: str, text: str, name: str = "") -> None:
         "Add an utterance; `emotion` is a key of CUE_MEANS or 'silence'."
@@ -749,13 +844,10 @@ class Plan:
 
 def pairs(plan: Plan, settings: core.Standin, female: str, male: str) -> Iterator[list[Voice]]:
     "A woman and a man a session; `female` and `male` are their names with {} for the session."
-    for i in range(settings.speakers):
-        if i % 2 == 0:
-            both = []
-        gender, name = (("female", female), ("male", male))[i % 2]
-        both.append(standin_voice(plan.seed, plan.corpus, i // 2, name.format(i // 2 + 1), gender))
-        if i % 2 == 1 or i == settings.speakers - 1:
-            yield both
+    for session in range((settings.speakers + 1) // 2):
+        names = (("female", female), ("male", male))[:settings.speakers - 2 * session]
+        yield [standin_voice(plan.seed, plan.corpus, session, name.format(session + 1), gender)
+               for gender, name in names]
 
 
 def takes(lines: int) -> list[tuple[int, int]]:
@@ -778,7 +870,7 @@ def plan_iemocap(plan: Plan, settings: core.Standin) -> None:
                 for i, (emotion, sentence) in enumerate([*lines, ("fru", 0), ("xxx", 1)]):
                     turn = f"{dialog}_{voice.speaker}{i:03d}"
                     code = emotion if len(emotion) == 3 and emotion != "sad" else emotion[:3]
-                    code = "exc" if code == "hap" and i % 2 else code
+                    code = "exc" if code == "hap" and (i + take) % 2 else code
                     plan.say(f"{session}/sentences/wav/{dialog}/{turn}.wav", voice,
                              emotion if emotion in EMOTIONS else "other", SENTENCES[sentence])
                     labels += [f"[{clock:.4f} - {clock + 2:.4f}]\t{turn}\t{code}\t"
@@ -878,20 +970,19 @@ def plan_standin(
                            f"got {settings.speakers} and {settings.lines}.")
     settings = core.replace(settings, speakers=min(settings.speakers, MOST_SPEAKERS[corpus]),
                             lines=min(settings.lines, MOST_LINES[corpus]))
-    plan = Plan(corpus, settings.seed, [], {})
+    plan = Plan(corpus, settings.seed, [], {}, {})
     PLANS[corpus](plan, settings)
     if corpus == "RAVDESS":  # the byte-identical pair: the same utterance under two names
-        happy = [j for j in plan.jobs if re.search(r"03-01-03-01-02-01", j["path"])]
-        if happy:
-            twin = re.sub("-02-01-(..).wav", r"-02-99-\1.wav", happy[0]["path"])
-            plan.jobs.append({**happy[0], "path": twin})
+        for job in plan.jobs:
+            if job["path"].endswith("03-01-03-01-02-01-01.wav"):
+                plan.copies["Actor_01/03-01-03-01-02-99-01.wav"] = job["path"]
     plan.texts[STANDIN_NOTE] = (
         f"Synthetic speech in the layout of {corpus}. This is NOT {corpus}.\n\nSpoken by Praat's "
         "eSpeak; made by emodiff.corpora.make_standins.\nFor trying the programs only; no number "
         f"computed on it says anything about {corpus}.\nSettings: {core.to_dict(settings)}\n")
     return plan
 
-# %% ../nbs/01a_corpora.ipynb #5e310470
+# %% ../nbs/01a_corpora.ipynb #6756d9f3
 def make_standins(
     folder: Path | str,  # one folder per corpus is made in it
     settings: core.Standin = core.Standin(),  # noqa: B008  frozen
@@ -910,16 +1001,19 @@ def make_standins(
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"), tempfile.TemporaryDirectory(dir=folder,
                                                                      prefix=".part-") as part:
+            for stale in folder.glob(".part-*"):  # left by a killed attempt
+                if stale != Path(part):
+                    shutil.rmtree(stale, ignore_errors=True)
             missing = [c for c in corpora if not (folder / c).exists()]
-            jobs = []
-            for corpus in missing:
-                plan = plan_standin(corpus, settings)
+            plans = {Path(part) / corpus: plan_standin(corpus, settings) for corpus in missing}
+            speak_in_processes([{**job, "path": str(at / job["path"])}
+                                for at, plan in plans.items() for job in plan.jobs], n_jobs)
+            for at, plan in plans.items():
                 for name, text in plan.texts.items():
-                    core.write_text(Path(part) / corpus / name, text)
-                jobs += [{**j, "path": str(Path(part) / corpus / j["path"])} for j in plan.jobs]
-            speak_in_processes(jobs, n_jobs)
-            for corpus in missing:
-                (Path(part) / corpus).rename(folder / corpus)
+                    core.write_text(at / name, text)
+                for double, first in plan.copies.items():
+                    shutil.copyfile(at / first, at / double)
+                at.rename(folder / plan.corpus)
     except OSError as e:
         raise EmodiffError(f"cannot write the stand-ins below {folder}: {e.strerror or e}; free "
                            "space or choose a folder that you may write to.") from e
@@ -947,3 +1041,409 @@ def load_corpus(
         warnings.simplefilter("ignore", UserWarning)
         folder = make_standins(core.data_dir() / "standin" / key, standin, [name])
         return read_corpus(name, folder / name)
+
+# %% ../nbs/01a_corpora.ipynb #bec4fb2d
+SYNONYMS = {"anger": "angry", "ang": "angry", "happiness": "happy", "joy": "happy", "hap": "happy",
+            "neutrality": "neutral", "neu": "neutral", "sadness": "sad"}
+CSV_COLUMNS = ("file", "speaker", "gender", "emotion", "text", "corpus", "utterance", "session")
+SEXES = {"f": "female", "w": "female", "m": "male"}
+
+
+def as_mapping(
+    mapping: dict[str, str] | None,  # the reader's
+) -> dict[str, str]:  # label in lower case to one of EMOTIONS, or '' for 'pass over'
+    "The emotion mapping in use: the reader's, else the four names and their common synonyms."
+    if mapping is None:
+        return {**{e: e for e in EMOTIONS}, **SYNONYMS}
+    for label, emotion in mapping.items():
+        if emotion not in ("", *EMOTIONS):
+            raise EmodiffError(f"mapping {label!r} to {emotion!r} is not possible; map it to one "
+                               f"of: {', '.join(EMOTIONS)}, or to '' to pass it over.")
+    return {str(label).strip().lower(): emotion for label, emotion in mapping.items()}
+
+
+def keep_labelled(
+    reading: Reading,
+    where: str,  # e.g. 'speech.csv:12', for the report
+    row: dict[str, str],  # CSV_COLUMNS, some missing
+    root: Path,  # relative files lie below it
+    mapping: dict[str, str],  # of as_mapping
+) -> None:
+    "Keep one row of a table of labelled speech, or report what is wrong with it."
+    label, name = row.get("emotion", "").strip(), row.get("file", "")
+    if not name or "\0" in name:
+        reading.reject(where, "a row without a file", "name the clip or remove the row")
+    elif label.lower() not in mapping:
+        reading.reject(where, f"an emotion outside the mapping: {label!r}",
+                       "add it to `mapping`, with '' to pass it over")
+    elif not row.get("speaker"):
+        reading.reject(where, "a row without a speaker", "add the speaker's name")
+    elif emotion := mapping[label.lower()]:
+        gender = row.get("gender", "").strip().lower()
+        known = {k: row[k] for k in ("text", "session", "corpus", "utterance") if row.get(k)}
+        reading.keep(os.path.join(root, name), emotion=emotion, speaker=row["speaker"],
+                     gender=SEXES.get(gender, gender), **known)
+
+# %% ../nbs/01a_corpora.ipynb #fdb4bbd4
+def read_rows(
+    path: Path,  # a CSV file
+) -> tuple[list[str], list[tuple[int, list[str]]]]:  # header; (line number, cells) of each row
+    "The rows of a CSV file with commas, semicolons or tabs, in any common encoding."
+    try:
+        text = decode(path.read_bytes())
+    except (OSError, ValueError) as e:
+        raise EmodiffError(f"{path} cannot be read: {getattr(e, 'strerror', None) or e}; name a "
+                           "CSV file.") from e
+    first = re.split("[\r\n]", text, maxsplit=1)[0]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
+    try:
+        rows = [(reader.line_num, cells) for cells in reader if cells]
+    except csv.Error as e:
+        raise EmodiffError(f"{path} is not a CSV file ({e}, line {reader.line_num}); mend it or "
+                           "save it as CSV again.") from e
+    return ([c.strip().lower() for c in rows[0][1]], rows[1:]) if rows else ([], [])
+
+
+def read_csv(
+    path: Path | str,  # a CSV in nkululeko's convention: file, speaker, gender, emotion[, text]
+    mapping: dict[str, str] | None = None,  # label to one of EMOTIONS or ''; None: their synonyms
+    root: Path | str | None = None,  # relative files lie below it; None: below the CSV's folder
+) -> pd.DataFrame:  # a manifest; attrs['rejected'] lists the rows that cannot be used
+    "Read a table of anyone's labelled speech into a manifest, in the table's order."
+    mapping, path = as_mapping(mapping), Path(path).expanduser().absolute()
+    root = path.parent if root is None else as_folder(root, "that the table's files lie in")
+    header, rows = read_rows(path)
+    if missing := [c for c in ("file", "speaker", "emotion") if c not in header]:
+        raise EmodiffError(f"{path} lacks the columns {', '.join(missing)}; it has: "
+                           f"{', '.join(header) or 'none'}.")
+    reading = Reading(path.stem, path.parent)
+    for number, cells in rows:
+        if len(cells) != len(header):
+            reading.reject(f"{path}:{number}", f"{len(cells)} cells instead of {len(header)}",
+                           "mend the row")
+        else:
+            row = dict(zip(header, cells, strict=True))
+            keep_labelled(reading, f"{path}:{number}", row, root, mapping)
+    return finish_table(reading, path)
+
+# %% ../nbs/01a_corpora.ipynb #8d451820
+def finish_table(
+    reading: Reading,  # of a CSV or an audformat database
+    path: Path,  # for the error
+) -> pd.DataFrame:  # a manifest
+    "The manifest of anyone's speech; clips of one name in different folders stay apart."
+    times = Counter((row["corpus"], row["utterance"]) for row in reading.rows)
+    for row in reading.rows:
+        if times[row["corpus"], row["utterance"]] > 1:
+            with contextlib.suppress(ValueError):
+                row["utterance"] = os.path.splitext(
+                    Path(row["path"]).relative_to(reading.folder).as_posix())[0]
+    manifest = as_manifest(reading, by_name=False)
+    if manifest.empty:
+        why = "".join(f" ({r['file']}: {r['fault']})" for r in reading.rejected[:1])
+        raise EmodiffError(f"no usable row in {path}{why}; see that the files are there and that "
+                           "`mapping` names their emotions.")
+    return manifest
+
+
+def write_csv(
+    manifest: pd.DataFrame,  # COLUMNS
+    path: Path | str,  # where the CSV goes
+) -> Path:  # the path
+    "Write a manifest as CSV in nkululeko's convention; files below its folder are named relative."
+    path = Path(path).expanduser().absolute()
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for row in manifest.to_dict("records"):
+        name = Path(row["path"])
+        row["file"] = (name.relative_to(path.parent) if name.is_relative_to(path.parent)
+                       else name).as_posix()
+        writer.writerow([row[c] for c in CSV_COLUMNS])
+    return core.write_text(path, out.getvalue())
+
+# %% ../nbs/01a_corpora.ipynb #c3d9e500
+def audformat_header(folder: Path) -> dict[str, Any]:
+    "The header of an audformat database, every value as text."
+    import yaml
+
+    try:
+        text = decode((folder / "db.yaml").read_bytes())
+        header = yaml.load(text, yaml.BaseLoader)  # plain text only: no objects, no dates
+    except OSError as e:
+        raise EmodiffError(f"{folder} is not an audformat database: db.yaml cannot be read "
+                           f"({e.strerror}); name the folder that holds it.") from e
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError) as e:
+        raise EmodiffError(f"{folder / 'db.yaml'} is not YAML; restore it.") from e
+    if not isinstance(header, dict) or not isinstance(header.get("tables"), dict):
+        raise EmodiffError(f"{folder / 'db.yaml'} names no tables; restore it.")
+    return header
+
+
+def scheme_labels(header: dict[str, Any], scheme: str) -> dict[str, Any]:
+    "The labels that a scheme of the header describes, if it does."
+    for key in ("schemes", scheme, "labels"):
+        header = header.get(key) if isinstance(header, dict) else None
+    return header if isinstance(header, dict) else {}
+
+
+def audformat_rows(
+    reading: Reading,
+    header: dict[str, Any],  # of audformat_header
+) -> dict[str, dict[str, str]]:  # file to its values in all tables, joined
+    "The file-wise tables joined by file."
+    joined: dict[str, dict[str, str]] = {}
+    for name in header["tables"]:
+        path = reading.folder / f"db.{name}.csv"
+        if not path.is_file():
+            reading.reject(str(path), "a table without its CSV file",
+                           "save the database with storage_format='csv'")
+            continue
+        columns, rows = read_rows(path)
+        for number, cells in rows:
+            row = dict(zip(columns, cells, strict=False))
+            whole = row.get("start", "0") in ("", "0", "0 days", "0 days 00:00:00")
+            if len(cells) != len(columns) or not row.get("file"):
+                reading.reject(f"{path}:{number}", "a damaged row", "mend the row")
+            elif not whole or row.get("end", "") not in ("", "NaT"):
+                reading.reject(f"{path}:{number}", "a part of a file", "cut it into its own file")
+            else:
+                joined.setdefault(row["file"], {}).update({k: v for k, v in row.items() if v})
+    return joined
+
+# %% ../nbs/01a_corpora.ipynb #604f7dac
+def read_audformat(
+    folder: Path | str,  # holds db.yaml and its tables
+    mapping: dict[str, str] | None = None,  # label to one of EMOTIONS or ''; None: their synonyms
+    emotion: str = "emotion",  # the column with the label
+    speaker: str = "speaker",  # the column with the speaker
+) -> pd.DataFrame:  # a manifest
+    "Read an audformat database on disk into a manifest."
+    folder = as_folder(folder, "that holds db.yaml")
+    header, mapping = audformat_header(folder), as_mapping(mapping)
+    reading = Reading(str(header.get("name") or folder.name), folder)
+    people, sentences = scheme_labels(header, speaker), scheme_labels(header, "transcription")
+    for file, row in audformat_rows(reading, header).items():
+        if emotion not in row:
+            continue  # in another table, without a label
+        person = people.get(row.get(speaker, ""))
+        person = person if isinstance(person, dict) else {}
+        text = row.get("text") or row.get("transcription", "")
+        known = {"gender": row.get("gender") or person.get("gender") or person.get("sex"),
+                 "text": sentences.get(text, text)}
+        known = {key: value for key, value in known.items() if isinstance(value, str)}
+        keep_labelled(reading, f"{folder.name}: {file}",
+                      {"file": file, "emotion": row[emotion], "speaker": row.get(speaker, ""),
+                       **known}, folder, mapping)
+    return finish_table(reading, folder)
+
+# %% ../nbs/01a_corpora.ipynb #0fe213fc
+@dataclass(frozen=True)
+class Source:
+    "Where an open corpus comes from."
+    url: str  # of the archive, or of the folder of files
+    known_hash: str  # 'md5:...' or 'sha256:...'; '' where none is published
+    licence: str
+    pointers: str = ""  # folder of the Git LFS pointers; then `url` is the folder of the files
+
+
+SOURCES = {
+    "RAVDESS": Source(
+        "https://zenodo.org/records/1188976/files/Audio_Speech_Actors_01-24.zip",
+        "md5:bc696df654c87fed845eb13823edef8a",
+        "RAVDESS (Livingstone & Russo 2018, doi:10.1371/journal.pone.0196391) is licensed CC "
+        "BY-NC-SA 4.0: for non-commercial use, with attribution, shared alike."),
+    "CREMA-D": Source(
+        "https://media.githubusercontent.com/media/CheyneyComputerScience/CREMA-D/master", "",
+        "CREMA-D (Cao et al. 2014, doi:10.1109/TAFFC.2014.2336244) is made available under the "
+        "Open Database License; contents under the Database Contents License.",
+        "https://raw.githubusercontent.com/CheyneyComputerScience/CREMA-D/master"),
+    "EmoDB": Source(
+        "http://emodb.bilderbar.info/download/download.zip", "",
+        "EmoDB (Burkhardt et al. 2005, doi:10.21437/Interspeech.2005-446) is freely available; "
+        "cite the paper.")}
+
+# %% ../nbs/01a_corpora.ipynb #ff74850b
+class Resuming:
+    "A downloader for pooch that goes on where an interrupted one stopped."
+
+    def __init__(
+        self,
+        part: Path,  # what has come so far; stays after an interruption
+        attempts: int = 4,  # new connections after a broken one
+        quiet: bool = False,  # no progress bar
+    ) -> None:
+        self.part, self.attempts, self.quiet = Path(part), attempts, quiet
+
+    def fetch(self, url: str) -> None:
+        "One connection: ask for what is missing and append it."
+        import requests
+
+        have = self.part.stat().st_size if self.part.exists() else 0
+        headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
+        with requests.get(url, headers=headers, stream=True, timeout=(15, 60)) as response:
+            if response.status_code == 416:  # nothing is missing; the checksum decides
+                return
+            response.raise_for_status()
+            have = have if response.status_code == 206 else 0  # 200: the server starts again
+            total = int(response.headers.get("content-length", 0)) + have
+            with (self.part.open("ab" if have else "wb") as f,
+                  core.progress(total=total or None, initial=have, unit="B", unit_scale=True,
+                                desc=self.part.stem, disable=self.quiet) as bar):
+                for chunk in response.iter_content(1 << 16):
+                    f.write(chunk)
+                    bar.update(len(chunk))
+        if total and self.part.stat().st_size < total:
+            raise requests.ConnectionError("the connection ended early")
+
+    def __call__(self, url: str, output_file: str, pooch: Any, check_only: bool = False) -> None:
+        "What pooch calls: fill `output_file`, in several connections if need be."
+        import requests
+
+        self.part.parent.mkdir(parents=True, exist_ok=True)
+        for attempt in range(self.attempts):
+            try:
+                self.fetch(url)
+                break
+            except (requests.ConnectionError, requests.Timeout,
+                    requests.exceptions.ChunkedEncodingError):
+                if attempt == self.attempts - 1:
+                    raise
+                time.sleep(min(2**attempt, 10) * 0.5)
+        os.replace(self.part, output_file)
+
+# %% ../nbs/01a_corpora.ipynb #6c8e8712
+def fetch(
+    url: str,
+    known_hash: str,  # 'md5:...' or 'sha256:...'; '' = none is known
+    path: Path,  # where the file goes; if it is there and right, nothing is fetched
+    quiet: bool = False,  # no progress bar
+) -> Path:  # the path
+    "Fetch one file by pooch, resumed if interrupted, held against its checksum."
+    import logging
+
+    import pooch
+    import requests
+
+    pooch.get_logger().setLevel(logging.WARNING)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        pooch.retrieve(url, known_hash or None, fname=path.name, path=path.parent,
+                       downloader=Resuming(part, quiet=quiet))
+    except requests.HTTPError as e:
+        raise EmodiffError(f"{url} answers {e.response.status_code}; look whether the corpus has "
+                           "moved, or fetch it by hand as data/README.md says.") from e
+    except requests.RequestException as e:
+        size = part.stat().st_size / 1e6 if part.exists() else 0
+        raise EmodiffError(f"the download of {url} stopped after {size:.1f} MB "
+                           f"({type(e).__name__}); run it again, it goes on from there.") from e
+    except ValueError as e:  # pooch's word for a wrong checksum; it removed the file
+        raise EmodiffError(f"{url} does not have its known checksum and was thrown away; run it "
+                           "again, or see whether the corpus has a new version.") from e
+    except OSError as e:
+        raise EmodiffError(f"cannot write {path}: {e.strerror or e}; free space or choose a folder "
+                           "that you may write to.") from e
+    return path
+
+# %% ../nbs/01a_corpora.ipynb #07291e8e
+def unpack(
+    archive: Path,  # a zip file
+    folder: Path,  # made by this call; appears whole or not at all
+    most: int = 20 << 30,  # bytes; an archive that claims more is refused
+) -> Path:  # the folder
+    "Unpack an archive that may not write outside its folder nor hold a link."
+    with contextlib.ExitStack() as stack:
+        try:
+            files = stack.enter_context(zipfile.ZipFile(archive))
+            members = files.infolist()
+        except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as e:
+            raise EmodiffError(f"{archive} is not a whole zip file; fetch it again.") from e
+        for m in members:
+            parts = re.split(r"[/\\]", m.filename.rstrip("/\\"))
+            mode = m.external_attr >> 16
+            if (".." in parts or "" in parts or ":" in parts[0] or "\0" in m.filename
+                    or (stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR))):
+                raise EmodiffError(f"{archive} holds {m.filename!r}, a link or a path out of its "
+                                   "folder; nothing was unpacked, do not trust this archive.")
+        if sum(m.file_size for m in members) > min(most, shutil.disk_usage(folder.parent).free):
+            raise EmodiffError(f"{archive} unpacks to more than there is room for; free space.")
+        part = Path(stack.enter_context(tempfile.TemporaryDirectory(
+            dir=folder.parent, prefix=".part-"))) / folder.name
+        try:
+            for m in members:
+                target = part.joinpath(*re.split(r"[/\\]", m.filename.rstrip("/\\")))
+                if m.is_dir():
+                    target.mkdir(parents=True, exist_ok=True)
+                    continue
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with files.open(m) as source, target.open("xb") as out:
+                    shutil.copyfileobj(source, out, 1 << 20)
+        except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error, EOFError,
+                NotImplementedError) as e:
+            raise EmodiffError(f"{archive} is damaged ({e}); fetch it again.") from e
+        part.rename(folder)
+    return folder
+
+# %% ../nbs/01a_corpora.ipynb #e60aa2d4
+def download_files(
+    source: Source,  # with `pointers`
+    folder: Path,  # the corpus's own folder
+    n_jobs: int = 8,  # connections
+) -> None:
+    "CREMA-D: the clips of the four emotions, each held against its Git LFS pointer."
+    table = folder / "processedResults" / "summaryTable.csv"
+    fetch(f"{source.pointers}/processedResults/summaryTable.csv", "", table, quiet=True)
+    found = re.finditer(CREMA_NAME.pattern, decode(table.read_bytes()))
+    names = list(dict.fromkeys(m[0] for m in found if CREMA_CODES.get(m[3])))
+    if not names:
+        raise EmodiffError(f"{table} names no clips; remove it and run the download again.")
+
+    def one(name: str) -> None:
+        clip = folder / "AudioWAV" / f"{name}.wav"
+        pointer = folder / ".pointers" / f"{name}.txt"
+        if not pointer.exists():
+            fetch(f"{source.pointers}/AudioWAV/{name}.wav", "", pointer, quiet=True)
+        match = re.search(r"oid (sha256:[0-9a-f]{64})", decode(pointer.read_bytes()[:1000]))
+        if not match:
+            pointer.unlink()
+            raise EmodiffError(f"{source.pointers}/AudioWAV/{name}.wav is not a Git LFS pointer; "
+                               "look whether the corpus has moved.")
+        fetch(f"{source.url}/AudioWAV/{name}.wav", match[1], clip, quiet=True)
+
+    with ThreadPoolExecutor(n_jobs) as pool:
+        try:
+            for _ in core.progress(pool.map(one, names), total=len(names), unit="clip",
+                                   desc="CREMA-D"):
+                pass
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def download(
+    name: str,  # 'RAVDESS', 'CREMA-D' or 'EmoDB'
+    data_dir: Path | str | None = None,  # the corpus comes to data_dir/<name>; None: the project's
+    sources: dict[str, Source] | None = None,  # None: SOURCES
+) -> Path:  # the corpus's folder
+    "Fetch an open corpus, checksum held, resumed if interrupted; print and store its licence."
+    sources = SOURCES if sources is None else sources
+    name = core.one_of("open corpus", corpus_name(name), sources)
+    root = Path(data_dir or core.data_dir() / "corpora").expanduser().absolute()
+    source, folder = sources[name], root / name
+    print(source.licence)
+    try:
+        if source.pointers:
+            folder.mkdir(parents=True, exist_ok=True)
+            download_files(source, folder)
+        elif not folder.exists():
+            root.mkdir(parents=True, exist_ok=True)
+            archive = fetch(source.url, source.known_hash, root / f"{name}.zip")
+            sha = core.digest(archive)
+            unpack(archive, folder)
+            core.write_text(folder / "SHA256.txt", f"{sha}  {source.url}\n")
+            archive.unlink()
+    except OSError as e:
+        raise EmodiffError(f"cannot write below {root}: {e.strerror or e}; free space or choose a "
+                           "folder that you may write to.") from e
+    core.write_text(folder / "LICENCE.txt", f"{source.licence}\n\nFetched from {source.url}\n")
+    return folder

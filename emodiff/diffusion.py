@@ -103,7 +103,7 @@ class ForwardProcess:
     ):
         self.settings = settings
         beta = betas_for(settings.schedule, settings.steps)
-        if timesteps is not None:  # a strided chain: beta = 1 - abar_t / abar of the kept step before
+        if timesteps is not None:  # a strided chain: beta = 1 - abar / abar of the step before
             kept = np.cumprod(1 - beta)[timesteps]
             beta = 1 - kept / np.append(1.0, kept[:-1])
         seen = range(settings.steps) if timesteps is None else timesteps
@@ -327,10 +327,12 @@ class GaussianDiffusion(Bound):
         return {"loss": mse + vb if hybrid else mse, "mse": mse, "vb": vb}
 
 # %% ../nbs/02a_diffusion.ipynb #8b2327b6
-def kl_divergence(mean_q: Tensor, log_var_q: Tensor, mean_p: Tensor, log_var_p: Tensor) -> Tensor:
-    "KL(q || p) of two Gaussians, in nats, element by element."
+def kl_divergence(apart: Tensor, log_var_q: Tensor, log_var_p: Tensor) -> Tensor:
+    "KL(q || p) in nats of two Gaussians whose means are so far apart, element by element."
+    apart, log_var_q, log_var_p = apart.double(), log_var_q.double(), log_var_p.double()
+    # the first four cancel almost wholly: float64, and the reference's order of additions
     return 0.5 * (-1 + log_var_p - log_var_q + torch.exp(log_var_q - log_var_p)
-                  + (mean_q - mean_p) ** 2 * torch.exp(-log_var_p))
+                  + apart**2 * torch.exp(-log_var_p))
 
 
 def bound_term(
@@ -343,9 +345,10 @@ def bound_term(
 ) -> tuple[Tensor, Tensor]:  # L_t in bits per dimension (B,); x0_hat
     "One term of the bound, the long way."
     mean, _, log_variance, pred_x0 = diffusion.p_mean_variance(out, x_t, t, clip)
-    true_mean = diffusion.q_posterior_mean(x0, x_t, t)
-    true_log_variance = next(diffusion.at(t, mean, "log_beta_tilde"))
-    kl = kl_divergence(true_mean, true_log_variance, mean, log_variance).flatten(1).mean(1)
+    # mu~ - mu = coef_x0 (x_0 - x0_hat), taken so because the means are nearly equal
+    coef_x0, true_log_variance = diffusion.at(t, mean, "coef_x0", "log_beta_tilde")
+    kl = kl_divergence(coef_x0 * (x0 - pred_x0), true_log_variance, log_variance)
+    kl = kl.flatten(1).mean(1).to(mean.dtype)
     if (t == 0).any():
         nll = discretised_nll(x0, x0 - mean, log_variance, diffusion.settings.bins)
         kl = torch.where(t == 0, nll.flatten(1).mean(1), kl)
@@ -356,9 +359,8 @@ def prior_term(diffusion: GaussianDiffusion, x0: Tensor) -> Tensor:
     "KL(q(x_T | x_0) || N(0, I)) in bits per dimension, (B,)."
     last = torch.full((len(x0),), diffusion.T - 1, device=x0.device)
     signal, log_variance = diffusion.at(last, x0, "sqrt_abar", "log_1m_abar")
-    zero = torch.zeros_like(log_variance)
-    kl = kl_divergence(signal * x0, log_variance, zero, zero)
-    return kl.flatten(1).mean(1) / math.log(2)
+    kl = kl_divergence(signal * x0, log_variance, torch.zeros_like(log_variance))
+    return kl.flatten(1).mean(1).to(signal.dtype) / math.log(2)
 
 # %% ../nbs/02a_diffusion.ipynb #ccba3bb4
 Model = Callable[[Tensor, Tensor, Any], Tensor]  # (x_t, t of the whole chain, rows) -> output

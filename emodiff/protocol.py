@@ -6,13 +6,13 @@
 __all__ = ['ARMS', 'speaker_groups', 'Fold', 'loso_folds', 'utterance_share', 'speaker_halves', 'plan_from', 'segments_digest',
            'Synthesis', 'synthesis', 'source_synthesis', 'held_out', 'Arm', 'Cell', 'gather', 'run_cell', 'cell_run',
            'run_plan', 'within_cells', 'cross_cells', 'adaptation_cells', 'leak_audit', 'gather_table',
-           'speaker_counts', 'pooled_uar', 'bootstrap_interval', 'permutation_test', 'holm', 'summarise', 'targets',
-           'paper_shape', 'gain', 'verdict', 'real_segments', 'opening', 'shown_path']
+           'speaker_counts', 'pooled_uar', 'bootstrap_interval', 'permutation_test', 'holm', 'summarise', 'paper_shape',
+           'gain', 'verdict', 'fidelity', 'real_segments', 'opening', 'shown_path']
 
 # %% ../nbs/04d_protocol.ipynb #2cee17cb
 import csv
-import importlib.util
 import itertools
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,10 +43,12 @@ from emodiff.core import (
     progress,
     rng_for,
     seed_for,
+    targets,
     to_dict,
     versions,
 )
 from .features import Segments, concat, load_segments, save_segments
+from .similarity import frechet_distance, memorisation, pooled_features
 
 # %% ../nbs/04d_protocol.ipynb #3a464866
 def speaker_groups(
@@ -175,8 +177,10 @@ def synthesis(
 
     def make(folder: Path) -> None:
         model = sampling.load(trained.folder, device=device)
-        made = sampling.synthesise(model, plan, settings.sampling, seed=seed, device=device)
+        chunks = folder / "chunks"  # a killed run goes on from here
+        made = sampling.synthesise(model, plan, settings.sampling, seed, device, chunks)
         save_segments(made, folder)
+        shutil.rmtree(chunks)
 
     inputs = {"generator": trained.key, "plan": digest(plan.to_csv(index=False).encode()),
               "sampling": to_dict(settings.sampling), "seed": seed, "device": device.split(":")[0]}
@@ -521,16 +525,6 @@ def summarise(
     return table
 
 # %% ../nbs/04d_protocol.ipynb #a71a53ff
-def _package() -> Path:
-    "The folder of the installed package; also from within a notebook, which has no `__file__`."
-    return Path(importlib.util.find_spec("emodiff").origin).parent
-
-
-def targets() -> pd.DataFrame:
-    "The paper's own numbers: table, row, column, value (% or MAD; NaN where unknown), source."
-    return pd.read_csv(_package() / "targets.csv")
-
-
 def paper_shape(
     summary: pd.DataFrame,  # from `summarise`
     table: str,  # 'table2' or 'table3', for the paper's targets
@@ -585,6 +579,36 @@ def verdict(
     speakers = predictions.groupby(["corpus", "speaker"]).ngroups
     return (f"Claim: {claim}. Here {arm} minus {against} is {value:+.1f} points of UAR, 95 % "
             f"interval [{low:+.1f}, {high:+.1f}] over {speakers} speakers: {word}.")
+
+# %% ../nbs/04d_protocol.ipynb #d06fca67
+def fidelity(
+    real: Segments,  # a corpus
+    synthetic: Segments,  # with prompts of that corpus
+    unseen: Segments,  # its utterances that the generator did not see
+    settings: Settings,  # of the recogniser
+    device: str = "cpu",  # 'cpu' or 'cuda'
+) -> pd.DataFrame:  # rows: synthetic, real unseen; columns: UAR, recalls, Fréchet, memorisation
+    "What a recogniser of real speech hears in synthetic speech, and how new that speech is."
+    seen = real.take(~real.table["utterance"].isin(unseen.table["utterance"]).to_numpy())
+    pools = {"seen": seen, "synthetic": synthetic, "real, unseen": unseen}
+    cells = [Cell("fidelity", "real", name, seed, {"seen": np.arange(len(seen))},
+                  {name: np.arange(len(pools[name]))})
+             for name in ("synthetic", "real, unseen") for seed in range(settings.protocol.seeds)]
+    predictions = run_plan(cells, pools, settings, device, "fidelity")
+    half = utterance_share(real.table, 0.5, "halves")
+    features = {k: pooled_features(p) for k, p in
+                {"all": real, "a": real.take(half), "b": real.take(~half), **pools}.items()}
+    frechet = {"synthetic": frechet_distance(features["synthetic"], features["all"]),
+               "real, unseen": frechet_distance(features["a"], features["b"])}
+    rows = []
+    for name in ("synthetic", "real, unseen"):
+        each = [recalls(confusion(p)) for _, p in
+                predictions[predictions["fold"] == name].groupby("seed")]
+        rows.append({"speech": name, "fidelity (UAR %)": 100 * np.nanmean(each),
+                     **{e: 100 * v for e, v in zip(EMOTIONS, np.mean(each, 0), strict=True)},
+                     "Fréchet distance": frechet[name],
+                     "memorisation": memorisation(pools[name], seen, unseen)})
+    return pd.DataFrame(rows)
 
 # %% ../nbs/04d_protocol.ipynb #ee0ad4f3
 def real_segments(

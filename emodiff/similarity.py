@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['PROMPT', 'mad', 'paired_mad', 'pooled_features', 'frechet_distance', 'nearest_distances', 'memorisation',
-           'by_emotion']
+           'by_emotion', 'similarity_table']
 
 # %% ../nbs/03a_similarity.ipynb #3bcc65f6
 import numpy as np
 import pandas as pd
 
-from .core import EMOTIONS, EmodiffError
+from .core import EMOTIONS, EmodiffError, targets
 from .features import Segments
 
 # %% ../nbs/03a_similarity.ipynb #b532b5a3
@@ -25,26 +25,26 @@ def mad(
     return float(np.abs(difference).mean())
 
 
-PROMPT = ["corpus", "speaker", "emotion", "text"]  # what two segments must share to be compared
+PROMPT = ("corpus", "speaker", "emotion", "text")  # what two segments share to be compared
 
 
 def paired_mad(
     left: Segments,  # e.g. real
     right: Segments,  # e.g. synthetic
-    different: bool = False,  # True: never compare an utterance with itself (the human floor)
+    same: tuple[str, ...] = PROMPT,  # columns in which partners agree
+    differ: tuple[str, ...] = (),  # columns in which partners do not agree
+    most: int = 8,  # partners per segment at most, the first ones
 ) -> pd.DataFrame:  # emotion, speaker, mad: one row per segment of `left` that has a partner
-    "MAD of every segment of `left` to all of `right` with its prompt, averaged."
-    rows = []
-    partners = right.table.groupby([*PROMPT, "segment"], dropna=False).indices
+    "MAD of every segment of `left` to its partners in `right`, averaged over them."
+    keys, rows = [*same, "segment"], []
+    partners = right.table.groupby(keys, dropna=False).indices
+    others, frames = right.table[list(differ)], right.table["frames"].to_numpy()
     for i, row in enumerate(left.table.to_dict("records")):
-        found = partners.get(tuple(row[k] for k in [*PROMPT, "segment"]), [])
-        values = []
-        for j in found:
-            other = right.table.iloc[j]
-            if different and other["utterance"] == row["utterance"]:
-                continue
-            frames = max(int(row["frames"]), int(other["frames"]))
-            values.append(mad(left.mels[i], right.mels[j], frames))
+        found = partners.get(tuple(row[k] for k in keys), np.empty(0, int))
+        for column in differ:
+            found = found[(others[column].iloc[found] != row[column]).to_numpy()]
+        values = [mad(left.mels[i], right.mels[j], max(int(row["frames"]), int(frames[j])))
+                  for j in found[:most]]
         if values:
             rows.append({"emotion": row["emotion"], "speaker": row["speaker"],
                          "mad": float(np.mean(values))})
@@ -122,3 +122,25 @@ def by_emotion(
     means = rows.groupby("emotion")["mad"].mean()
     return {**{e: float(means.get(e, np.nan)) for e in EMOTIONS},
             "all": float(rows["mad"].mean()) if len(rows) else float("nan")}
+
+# %% ../nbs/03a_similarity.ipynb #e6d8a2ee
+def similarity_table(
+    real: Segments,  # of a corpus
+    synthetic: Segments,  # with prompts of that corpus
+) -> pd.DataFrame:  # rows: synthetic and its yardsticks; columns: the emotions and all
+    "Table 1: MAD per emotion, with yardsticks."
+    person, line = ("corpus", "speaker", "text"), ("corpus", "emotion", "text")
+    kinds = {"synthetic": (synthetic, PROMPT, ()),
+             "real repetition": (real, PROMPT, ("utterance",)),
+             "synthetic, other emotion": (synthetic, person, ("emotion",)),
+             "synthetic, other speaker": (synthetic, line, ("speaker",))}
+    rows = []
+    for name, (other, same, differ) in kinds.items():
+        found = paired_mad(real, other, same, differ)
+        rows.append({"compared with real": name, **by_emotion(found), "segments": len(found)})
+    known = targets().query("table == 'table1' and row == 'IDDPM'").set_index("column")["value"]
+    rows.append({"compared with real": "synthetic, as published",
+                 **{e: float(known.get(e, np.nan)) for e in (*EMOTIONS, "all")}})
+    table = pd.DataFrame(rows)
+    table["segments"] = table["segments"].astype("Int64")
+    return table
