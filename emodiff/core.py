@@ -453,7 +453,8 @@ def save_figure(
     "Write a figure as .png and .pdf, byte for byte the same for the same drawing."
     out = Path(out_dir)
     if caption:
-        figure.text(0.01, -0.01, caption, fontsize=7, va="top", wrap=False)
+        low = figure.get_tightbbox().y0 / figure.get_figheight()
+        figure.text(0.01, low - 0.02, caption, fontsize=7, va="top")
     for kind, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
         with atomic(out / f"{name}.{kind}") as tmp:
             figure.savefig(tmp, format=kind, dpi=150, metadata=metadata, bbox_inches="tight")

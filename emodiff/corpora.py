@@ -12,12 +12,12 @@ __all__ = ['CORPORA', 'STANDINS', 'COLUMNS', 'AUDIO', 'GENDERS', 'IEMOCAP_CODES'
            'Reading', 'walk', 'is_audio', 'stem', 'decode', 'read_lines', 'clip_seconds', 'as_manifest',
            'iemocap_labels', 'iemocap_texts', 'read_iemocap', 'msp_labels', 'read_msp_improv', 'crema_votes',
            'read_crema_d', 'doubles', 'read_ravdess', 'read_emodb', 'read_urdu', 'check_counts', 'warn_of_missing',
-           'plain', 'corpus_name', 'as_folder', 'read_corpus', 'find_corpus', 'Style', 'Voice', 'standin_voice',
-           'standin_cues', 'espeak', 'filtered', 'colour', 'speak', 'speak_all', 'speak_in_processes', 'Plan', 'pairs',
-           'takes', 'plan_iemocap', 'plan_msp_improv', 'plan_crema_d', 'plan_ravdess', 'plan_standin', 'make_standins',
-           'load_corpus', 'as_mapping', 'keep_labelled', 'read_rows', 'read_csv', 'finish_table', 'write_csv',
-           'audformat_header', 'scheme_labels', 'audformat_rows', 'read_audformat', 'Source', 'Resuming', 'fetch',
-           'unpack', 'download_files', 'download']
+           'plain', 'corpus_name', 'as_path', 'as_folder', 'read_corpus', 'find_corpus', 'Style', 'Voice',
+           'standin_voice', 'standin_cues', 'espeak', 'filtered', 'colour', 'speak', 'speak_all', 'speak_in_processes',
+           'Plan', 'pairs', 'takes', 'plan_iemocap', 'plan_msp_improv', 'plan_crema_d', 'plan_ravdess', 'plan_standin',
+           'make_standins', 'load_corpus', 'as_mapping', 'keep_labelled', 'read_rows', 'read_csv', 'finish_table',
+           'write_csv', 'audformat_header', 'scheme_labels', 'audformat_rows', 'read_audformat', 'Source', 'Resuming',
+           'fetch', 'unpack', 'download_files', 'download']
 
 # %% ../nbs/01a_corpora.ipynb #9f53697e
 import contextlib
@@ -208,10 +208,10 @@ def as_manifest(
 IEMOCAP_CODES = {"ang": "angry", "hap": "happy", "exc": "happy", "neu": "neutral", "sad": "sad",
                  "fru": "", "fea": "", "sur": "", "dis": "", "oth": "", "xxx": ""}  # '' = not used
 IEMOCAP_TURN = re.compile(r"(Ses0([1-5]))[FM]_(?:impro|script)\d\d[a-z]?(?:_\d[a-z]?)?_"
-                          r"([FM])[X\d]*\d+")
+                          r"([FM])[X\d]*\d+", re.ASCII)
 IEMOCAP_LABEL = re.compile(r"\[\s*[\d.]+\s*-\s*[\d.]+\s*\]\s+(\S+)\s+(\w{3})\s+"
                            r"\[\s*[-\d.]+\s*,\s*[-\d.]+\s*,\s*[-\d.]+\s*\]")
-IEMOCAP_TEXT = re.compile(r"(Ses\w+)\s+\[[^\]]*\]\s*:\s*(.*)")
+IEMOCAP_TEXT = re.compile(r"(Ses\w+)\s+\[[-\d.\s]*\]\s*:\s*(.*)")
 
 
 def iemocap_labels(
@@ -266,8 +266,9 @@ def read_iemocap(reading: Reading) -> None:
 
 # %% ../nbs/01a_corpora.ipynb #470e4f53
 MSP_CODES = {"A": "angry", "H": "happy", "N": "neutral", "S": "sad", "O": "", "X": ""}
-MSP_TURN = re.compile(r"(?:MSP|UTD)-IMPROV-(S\d\d[AHNS]-([FM])(\d\d)-([PRST])-[FM]{1,2}\d+)")
-MSP_LABEL = re.compile(r"(\S+?)\.avi\s*;\s*(\S+?)\s*;\s*A:.*;\s*V:.*;\s*D:.*")
+MSP_TURN = re.compile(r"(?:MSP|UTD)-IMPROV-(S\d\d[AHNS]-([FM])(\d\d)-([PRST])-[FM]{1,2}\d+)",
+                      re.ASCII)
+MSP_LABEL = re.compile(r"(\S+?)\.avi\s*;\s*([^\s;]+)\s*;\s*A:[^;]*;\s*V:[^;]*;\s*D:.*")
 
 
 def msp_labels(
@@ -316,7 +317,7 @@ def read_msp_improv(reading: Reading) -> None:
 # %% ../nbs/01a_corpora.ipynb #5c6d014c
 CREMA_CODES = {"ANG": "angry", "HAP": "happy", "NEU": "neutral", "SAD": "sad", "DIS": "", "FEA": ""}
 CREMA_VOTES = {"A": "angry", "H": "happy", "N": "neutral", "S": "sad"}
-CREMA_NAME = re.compile(r"(1\d{3})_([A-Z]{3})_([A-Z]{3})_(XX?|LO|MD|HI)")
+CREMA_NAME = re.compile(r"(1\d{3})_([A-Z]{3})_([A-Z]{3})_(XX?|LO|MD|HI)", re.ASCII)
 CREMA_TEXTS = {
     "IEO": "It's eleven o'clock.", "TIE": "That is exactly what happened.",
     "IOM": "I'm on my way to the meeting.", "IWW": "I wonder what this is about.",
@@ -371,7 +372,7 @@ def read_crema_d(
 # %% ../nbs/01a_corpora.ipynb #a7b909c9
 RAVDESS_CODES = {"01": "neutral", "02": "", "03": "happy", "04": "sad", "05": "angry", "06": "",
                  "07": "", "08": ""}
-RAVDESS_NAME = re.compile(r"(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)")
+RAVDESS_NAME = re.compile(r"(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)", re.ASCII)
 RAVDESS_TEXTS = {"01": "Kids are talking by the door.", "02": "Dogs are sitting by the door."}
 
 
@@ -411,7 +412,7 @@ def read_ravdess(reading: Reading) -> None:
 
 # %% ../nbs/01a_corpora.ipynb #2dacb51a
 EMODB_CODES = {"W": "angry", "F": "happy", "N": "neutral", "T": "sad", "L": "", "E": "", "A": ""}
-EMODB_NAME = re.compile(r"(\d\d)([ab]\d\d)([A-Z])([a-z]?)")
+EMODB_NAME = re.compile(r"(\d\d)([ab]\d\d)([A-Z])([a-z]?)", re.ASCII)
 EMODB_FEMALE = {"08", "09", "13", "14", "16"}
 EMODB_TEXTS = {
     "a01": "Der Lappen liegt auf dem Eisschrank.",
@@ -439,7 +440,7 @@ def read_emodb(reading: Reading) -> None:
 
 # %% ../nbs/01a_corpora.ipynb #89a7144b
 URDU_CODES = {"A": "angry", "H": "happy", "N": "neutral", "S": "sad"}
-URDU_NAME = re.compile(r"(S([FM])\d+)_F\d+_([AHNS])\d+", re.IGNORECASE)
+URDU_NAME = re.compile(r"(S([FM])\d+)_F\d+_([AHNS])\d+", re.IGNORECASE | re.ASCII)
 
 
 def read_urdu(reading: Reading) -> None:
@@ -538,17 +539,21 @@ def corpus_name(name: str) -> str:
     return names[plain(name)] if plain(name) in names else core.one_of("corpus", name, CORPORA)
 
 # %% ../nbs/01a_corpora.ipynb #5e310470
+def as_path(path: Path | str) -> Path:
+    "An absolute path, '~' resolved, or an error that names it."
+    try:
+        return Path(path).expanduser().absolute()
+    except (OSError, RuntimeError, ValueError, TypeError) as e:
+        raise EmodiffError(f"{path!r} is not a path ({e}); name a file or folder.") from e
+
+
 def as_folder(
     path: Path | str,  # what the reader gave
     what: str,  # e.g. 'that holds IEMOCAP', for the error
 ) -> Path:  # absolute
     "An existing folder, or an error that names it."
-    try:
-        folder = Path(path).expanduser().absolute()
-        found = os.path.isdir(folder)  # False also for names that no folder can have
-    except (OSError, RuntimeError, ValueError):
-        folder, found = path, False
-    if not found:
+    folder = as_path(path)
+    if not os.path.isdir(folder):  # no error for names that no folder can have
         raise EmodiffError(f"{folder} is not a folder; name the folder {what}.")
     return folder
 
@@ -992,7 +997,7 @@ def make_standins(
     "Make the stand-in corpora that are not there yet; each appears whole or not at all."
     from filelock import FileLock
 
-    folder = Path(folder).expanduser().absolute()
+    folder = as_path(folder)
     corpora = [core.one_of("stand-in", corpus_name(c), STANDINS) for c in corpora]
     missing = [c for c in corpora if not (folder / c).exists()]
     if not missing:
@@ -1110,7 +1115,7 @@ def read_csv(
     root: Path | str | None = None,  # relative files lie below it; None: below the CSV's folder
 ) -> pd.DataFrame:  # a manifest; attrs['rejected'] lists the rows that cannot be used
     "Read a table of anyone's labelled speech into a manifest, in the table's order."
-    mapping, path = as_mapping(mapping), Path(path).expanduser().absolute()
+    mapping, path = as_mapping(mapping), as_path(path)
     root = path.parent if root is None else as_folder(root, "that the table's files lie in")
     header, rows = read_rows(path)
     if missing := [c for c in ("file", "speaker", "emotion") if c not in header]:
@@ -1151,7 +1156,7 @@ def write_csv(
     path: Path | str,  # where the CSV goes
 ) -> Path:  # the path
     "Write a manifest as CSV in nkululeko's convention; files below its folder are named relative."
-    path = Path(path).expanduser().absolute()
+    path = as_path(path)
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
@@ -1364,7 +1369,7 @@ def unpack(
             if (".." in parts or "" in parts or ":" in parts[0] or "\0" in m.filename
                     or (stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR))):
                 raise EmodiffError(f"{archive} holds {m.filename!r}, a link or a path out of its "
-                                   "folder; nothing was unpacked, do not trust this archive.")
+                                   "folder; nothing was unpacked, do not trust its source.")
         if sum(m.file_size for m in members) > min(most, shutil.disk_usage(folder.parent).free):
             raise EmodiffError(f"{archive} unpacks to more than there is room for; free space.")
         part = Path(stack.enter_context(tempfile.TemporaryDirectory(
@@ -1428,7 +1433,7 @@ def download(
     "Fetch an open corpus, checksum held, resumed if interrupted; print and store its licence."
     sources = SOURCES if sources is None else sources
     name = core.one_of("open corpus", corpus_name(name), sources)
-    root = Path(data_dir or core.data_dir() / "corpora").expanduser().absolute()
+    root = as_path(data_dir or core.data_dir() / "corpora")
     source, folder = sources[name], root / name
     print(source.licence)
     try:
@@ -1439,9 +1444,11 @@ def download(
             root.mkdir(parents=True, exist_ok=True)
             archive = fetch(source.url, source.known_hash, root / f"{name}.zip")
             sha = core.digest(archive)
-            unpack(archive, folder)
+            try:
+                unpack(archive, folder)
+            finally:
+                archive.unlink()
             core.write_text(folder / "SHA256.txt", f"{sha}  {source.url}\n")
-            archive.unlink()
     except OSError as e:
         raise EmodiffError(f"cannot write below {root}: {e.strerror or e}; free space or choose a "
                            "folder that you may write to.") from e

@@ -562,11 +562,13 @@ def _run_tasks(tasks: list[Sequence[str]], settings: core.Features, jobs: int) -
 
 def _make(part: Path, paths: list[str], settings: core.Features, jobs: int) -> None:
     "Fill a run's folder; what a killed run left there is kept as far as it is whole."
-    if (part / "index.csv").exists() and not (part / "journal.jsonl").exists():
-        return
+    whole = (part / "index.csv").exists() and not (part / "journal.jsonl").exists()
+    keep = ("mels.npy", "index.csv", "rejected.json") if whole else ("mels.npy", "journal.jsonl")
     for path in part.iterdir():  # half-written files of a killed run
-        if path.name not in ("journal.jsonl", "mels.npy"):
+        if path.name not in keep:
             path.unlink()
+    if whole:
+        return
     entries = _resume(part, 2 * settings.n_mels * settings.frames)
     tasks = [paths[i:i + CLIPS] for i in range(0, len(paths), CLIPS)]
     start, seconds, done = time.monotonic(), 0.0, sum(len(e["clips"]) for e in entries)
@@ -590,6 +592,23 @@ def _make(part: Path, paths: list[str], settings: core.Features, jobs: int) -> N
     _finish(part, entries, settings)
 
 # %% ../nbs/01b_features.ipynb #f5f50585
+def _tell_rejected(folder: Path, paths: list[str]) -> int:
+    "Write rejected.csv: file, fault, mend; returns how many. Names may change where contents do not."
+    from filelock import FileLock
+
+    faults = json.loads((folder / "rejected.json").read_text("utf-8"))
+    table = pd.DataFrame([(paths[int(row)].replace("\0", "\\0"), *fault)
+                          for row, fault in faults.items()], columns=["file", "fault", "mend"])
+    text = table.to_csv(index=False, lineterminator="\n").encode("utf-8", "surrogateescape")
+    with FileLock(folder.with_suffix(".lock")):
+        for path in folder.glob(".rejected-*"):  # of a killed run
+            path.unlink()
+        if not (folder / "rejected.csv").exists() or (folder / "rejected.csv").read_bytes() != text:
+            with core.atomic(folder / "rejected.csv") as tmp:
+                tmp.write_bytes(text)
+    return len(table)
+
+
 def prepare(
     manifest: pd.DataFrame,  # a row an utterance; column 'path'
     settings: core.Features,
@@ -611,12 +630,8 @@ def prepare(
     index = pd.read_csv(run.folder / "index.csv")
     table = manifest.iloc[index["row"]].reset_index(drop=True)
     table = table.assign(segment=index["segment"], frames=index["frames"], synthetic=False)
-    faults = json.loads((run.folder / "rejected.json").read_text("utf-8"))
-    rejected = pd.DataFrame([(paths[int(row)].replace("\0", "\\0"), *fault)
-                             for row, fault in faults.items()], columns=["file", "fault", "mend"])
-    # written anew each time: the names may have changed where the contents did not
-    _write_csv(rejected, run.folder / "rejected.csv")
-    if len(rejected):
-        warnings.warn(f"{len(rejected)} of {len(paths)} clips cannot be used; "
+    rejected = _tell_rejected(run.folder, paths)
+    if rejected:
+        warnings.warn(f"{rejected} of {len(paths)} clips cannot be used; "
                       f"{run.folder / 'rejected.csv'} says why", stacklevel=2)
     return Segments(_map(run.folder / "mels.npy"), table, run.folder)

@@ -543,6 +543,10 @@ def set_up(
     net.to(device)
     precision = core.pick_precision(s.precision, device)
     mels = torch.from_numpy(np.array(segments.mels, dtype=np.float16)).to(device)
+    if not mels.isfinite().all():
+        bad = int((~mels.isfinite()).flatten(1).any(1).nonzero()[0])
+        raise core.EmodiffError(f"segment {bad} ({table['utterance'][bad]}) holds a value that is not "
+                                "a number; prepare the segments again.")
     job = Job(GaussianDiffusion(settings.diffusion), mels,
               torch.from_numpy(prompts.vectors).to(device),
               torch.from_numpy(prompts.index).to(device), s, device, precision,
@@ -723,11 +727,13 @@ class Pretrained(ModelHubMixin):
         try:
             return super().from_pretrained(name, **options)
         except (OSError, ValueError, HfHubHTTPError) as e:
-            raise core.EmodiffError(f"{str(name)!r} is neither a generator's folder nor the name of "
-                                    "one on the hub that can be reached; check the name.") from e
+            raise core.EmodiffError(f"{str(name)!r} is neither a generator's folder nor one's name "
+                                    "on the hub that can be reached; check the name.") from e
 
     @classmethod
-    def _from_pretrained(cls, *, model_id: str, device: str = "cpu", **options: Any) -> "Pretrained":
+    def _from_pretrained(
+        cls, *, model_id: str, device: str = "cpu", **options: Any,
+    ) -> "Pretrained":
         "What the mixin asks for: fetch the folder if it is on the hub, and load it."
         known = ("revision", "cache_dir", "force_download", "local_files_only", "token")
         if not Path(model_id).is_dir():
