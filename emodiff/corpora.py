@@ -9,7 +9,7 @@ __all__ = ['CORPORA', 'STANDINS', 'COLUMNS', 'AUDIO', 'GENDERS', 'IEMOCAP_CODES'
            'EMODB_NAME', 'EMODB_FEMALE', 'EMODB_TEXTS', 'URDU_CODES', 'URDU_NAME', 'PUBLISHED', 'LEFT_OUT',
            'PUBLISHED_PARTS', 'READERS', 'LAYOUTS', 'STANDIN_NOTE', 'CUES', 'CUE_MEANS', 'STYLES', 'VOICES', 'ACCENTS',
            'SENTENCES', 'PLANS', 'MOST_SPEAKERS', 'MOST_LINES', 'SYNONYMS', 'CSV_COLUMNS', 'SEXES', 'SOURCES',
-           'Reading', 'walk', 'is_audio', 'stem', 'decode', 'read_lines', 'clip_seconds', 'as_manifest',
+           'printable', 'Reading', 'walk', 'is_audio', 'stem', 'decode', 'read_lines', 'clip_seconds', 'as_manifest',
            'iemocap_labels', 'iemocap_texts', 'read_iemocap', 'msp_labels', 'read_msp_improv', 'crema_votes',
            'read_crema_d', 'doubles', 'read_ravdess', 'read_emodb', 'read_urdu', 'check_counts', 'warn_of_missing',
            'plain', 'corpus_name', 'as_path', 'as_folder', 'read_corpus', 'find_corpus', 'Style', 'Voice',
@@ -61,6 +61,12 @@ AUDIO = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".ai
 GENDERS = {"F": "female", "M": "male"}
 
 
+def printable(text: str) -> str:
+    "Text for a message: no control characters, no stray bytes, not endless."
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:500])
+    return text if len(text) < 400 else text[:400] + "..."
+
+
 class Reading:
     "What a reader finds in one corpus folder: rows to keep, and what it had to reject."
 
@@ -80,8 +86,8 @@ class Reading:
 
     def reject(self, path: str, fault: str, mend: str) -> None:
         "Note what cannot be used, why, and what the reader can do about it."
-        shown = str(path).encode("utf-8", "backslashreplace").decode("utf-8")
-        self.rejected.append({"file": shown, "fault": fault, "mend": mend})
+        self.rejected.append({"file": printable(str(path)), "fault": printable(fault),
+                              "mend": mend})
 
 # %% ../nbs/01a_corpora.ipynb #64f34e29
 def walk(
@@ -209,7 +215,7 @@ IEMOCAP_CODES = {"ang": "angry", "hap": "happy", "exc": "happy", "neu": "neutral
                  "fru": "", "fea": "", "sur": "", "dis": "", "oth": "", "xxx": ""}  # '' = not used
 IEMOCAP_TURN = re.compile(r"(Ses0([1-5]))[FM]_(?:impro|script)\d\d[a-z]?(?:_\d[a-z]?)?_"
                           r"([FM])[X\d]*\d+", re.ASCII)
-IEMOCAP_LABEL = re.compile(r"\[\s*[\d.]+\s*-\s*[\d.]+\s*\]\s+(\S+)\s+(\w{3})\s+"
+IEMOCAP_LABEL = re.compile(r"\[\s*[\d.]+\s*-\s*[\d.]+\s*\]\s+(\S+)\s+(\w+)\s+"
                            r"\[\s*[-\d.]+\s*,\s*[-\d.]+\s*,\s*[-\d.]+\s*\]")
 IEMOCAP_TEXT = re.compile(r"(Ses\w+)\s+\[[-\d.\s]*\]\s*:\s*(.*)")
 
@@ -554,7 +560,7 @@ def as_folder(
     "An existing folder, or an error that names it."
     folder = as_path(path)
     if not os.path.isdir(folder):  # no error for names that no folder can have
-        raise EmodiffError(f"{folder} is not a folder; name the folder {what}.")
+        raise EmodiffError(f"{printable(str(folder))} is not a folder; name the folder {what}.")
     return folder
 
 
@@ -689,53 +695,55 @@ def espeak(
     text: str,  # what to say
     voice: Voice,
     cues: dict[str, float],  # of standin_cues
-    rate_hz: float,  # sampling rate of the result
     longest: float = 2.6,  # seconds of speech; a longer one is spoken again, faster
-) -> np.ndarray:  # float64 (samples,), without silence at its ends
+) -> tuple[np.ndarray, float]:  # float64 (samples,) without silence at its ends; Hz
     "A sentence spoken by Praat's eSpeak."
     from parselmouth.praat import call
 
     pitch = np.clip(voice.tract * 2 ** (0.30 * cues["pitch"] + 0.05), 0.5, 2.0)
     span = np.clip(0.9 * 2 ** (0.6 * cues["range"]), 0.1, 2.0)
     words = 190 * voice.tract * 2 ** (0.16 * cues["rate"])
+    rate_hz = 22050 / voice.tract  # what eSpeak makes at 22,050 Hz, played by a longer tract
+    synth = call("Create SpeechSynthesizer", voice.accent, voice.voice)
     for _ in range(3):
-        synth = call("Create SpeechSynthesizer", voice.accent, voice.voice)
-        call(synth, "Speech output settings", rate_hz * voice.tract, 0.01, float(pitch),
-             float(span), float(np.clip(words, 100, 400)), "IPA")
+        call(synth, "Speech output settings", 22050, 0.01, float(pitch), float(span),
+             float(np.clip(words, 100, 400)), "IPA")
         wave = call(synth, "To Sound", text, "no")[0].values[0]
         loud = np.flatnonzero(np.abs(wave) > 0.01 * np.abs(wave).max())
         wave = wave[loud[0]:loud[-1] + 1]
         if len(wave) <= longest * rate_hz:
             break
         words *= 1.05 * len(wave) / (longest * rate_hz)
-    return wave[:int(longest * rate_hz)]
+    return wave[:int(longest * rate_hz)], rate_hz
 
 # %% ../nbs/01a_corpora.ipynb #6f2154c1
 def filtered(
     wave: np.ndarray,  # float64 (samples,)
     rate: float,  # Hz
-    db_octave: float,  # tilt in dB an octave, 0 dB at 1 kHz
+    db_octave: float,  # tilt in dB an octave, 0 dB at 1 kHz, flat above 8 kHz
     low: float,  # Hz; flat below
-    times: int = 1,  # 2: twice the sampling rate
-) -> np.ndarray:  # float64 (samples * times,)
-    "A tilt of the spectrum, flat above 8 kHz."
+    to: float,  # Hz: the sampling rate of the result
+) -> np.ndarray:  # float64 (samples * to / rate,)
+    "A tilt of the spectrum and another sampling rate, in one transform."
     from scipy.fft import irfft, next_fast_len, rfft
 
-    n = next_fast_len(len(wave), real=True)
+    m = next_fast_len(int(np.ceil(len(wave) * to / rate)), real=True)
+    n = round(m * rate / to)
     octaves = np.log2(np.clip(np.arange(n // 2 + 1) * rate / n, low, 8000) / 1000)
     spectrum = rfft(wave, n) * 10 ** (db_octave * octaves / 20)
-    return irfft(spectrum, n * times)[:len(wave) * times] * times
+    return irfft(spectrum, m)[:round(len(wave) * to / rate)] * (m / n)
 
 
 def colour(
-    wave: np.ndarray,  # float64 (samples,) at `rate`
-    rate: float,  # Hz: the corpus's, or half of it
+    wave: np.ndarray,  # float64 (samples,), of `espeak`
+    spoken: float,  # Hz, of `wave`
     cues: dict[str, float],  # of standin_cues
     style: Style,  # of the corpus
     rng: np.random.Generator,  # of the noises
 ) -> np.ndarray:  # int16 (samples,) at style.rate_hz, with the corpus's pauses and noise
     "Voice quality, room and channel."
-    wave = filtered(wave, rate, 1.8 * cues["bright"], 150)
+    rate = style.rate_hz / (2 if style.rate_hz > 40000 else 1)  # nothing is above 8 kHz anyway
+    wave = filtered(wave, spoken, 1.8 * cues["bright"], 150, rate)
     wave /= np.abs(wave).max()
     n, short = len(wave), int(rate / 50)
     total = np.pad(np.abs(wave), short).cumsum()
@@ -749,7 +757,7 @@ def colour(
     wave *= 10 ** (-np.clip(4 + 4 * cues["fall"], -4, 20) * np.linspace(0, 1, n) / 20)
     wave = np.pad(wave / np.abs(wave).max(), int(style.pause * rate))
     wave += 10 ** (style.noise_db / 20) / 3 * rng.standard_normal(len(wave))
-    wave = filtered(wave, rate, style.channel_db, 1000, round(style.rate_hz / rate))
+    wave = filtered(wave, rate, style.channel_db, 1000, style.rate_hz)
     gain = 0.6 * 2 ** np.clip(0.4 * (cues["bright"] - cues["fall"]), -1, 0.5)  # loudness, in vain
     return np.round(gain * 32767 * wave / np.abs(wave).max()).astype("<i2")
 
@@ -762,9 +770,8 @@ def speak(job: dict[str, Any]) -> None:
     else:
         cues = standin_cues(job["seed"], job["corpus"], voice, job["emotion"], job["name"])
         rng = core.rng_for("standin noise", job["seed"], job["corpus"], job["name"])
-        rate = style.rate_hz / (2 if style.rate_hz > 40000 else 1)  # speech ends at 8 kHz here
-        samples = espeak(job["text"], voice, cues, rate, 2.85 - 2 * style.pause)
-        samples = colour(samples, rate, cues, style, rng)
+        samples, spoken = espeak(job["text"], voice, cues, 2.85 - 2 * style.pause)
+        samples = colour(samples, spoken, cues, style, rng)
     Path(job["path"]).parent.mkdir(parents=True, exist_ok=True)
     with wave.open(job["path"], "wb") as f:
         f.setnchannels(1)
@@ -1120,7 +1127,7 @@ def read_csv(
     header, rows = read_rows(path)
     if missing := [c for c in ("file", "speaker", "emotion") if c not in header]:
         raise EmodiffError(f"{path} lacks the columns {', '.join(missing)}; it has: "
-                           f"{', '.join(header) or 'none'}.")
+                           f"{printable(', '.join(header)) or 'none'}.")
     reading = Reading(path.stem, path.parent)
     for number, cells in rows:
         if len(cells) != len(header):
@@ -1375,6 +1382,7 @@ def unpack(
         part = Path(stack.enter_context(tempfile.TemporaryDirectory(
             dir=folder.parent, prefix=".part-"))) / folder.name
         try:
+            part.mkdir()
             for m in members:
                 target = part.joinpath(*re.split(r"[/\\]", m.filename.rstrip("/\\")))
                 if m.is_dir():

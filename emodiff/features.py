@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BLOCK', 'NOISY', 'SILENCE', 'CLIPS', 'HEADER', 'mel_basis', 'log_mel', 'hifigan_log_mel', 'scale', 'unscale',
            'valid_frames', 'BrokenClip', 'check_file', 'decode', 'trim', 'load_audio', 'Segments', 'concat', 'cut',
-           'save_segments', 'load_segments', 'prepare']
+           'save_segments', 'load_segments', 'prepare', 'librosa_log_mel', 'librosa_prepare', 'race']
 
 # %% ../nbs/01b_features.ipynb #03134c2c
 import contextlib
@@ -20,7 +20,7 @@ import stat
 import time
 import warnings
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -254,7 +254,7 @@ def decode(
 # %% ../nbs/01b_features.ipynb #38f9769a
 def _promised(clip: Any) -> float:
     "How many samples a channel the header promises; libsndfile corrects it where data are missing."
-    told = re.search(r"^(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", clip.extra_info, re.M)
+    told = re.search(r"^ *(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", clip.extra_info, re.M)
     if told and int(told[1]) < 0x7FFFFFFF:  # larger: the length a stream's header leaves open
         return round(clip.frames * int(told[1]) / max(1, int(told[2])))
     if "ended unexpectedly" in clip.extra_info or "Junk after the last page" in clip.extra_info:
@@ -279,9 +279,9 @@ def _mix(clip: Any, path: str) -> np.ndarray:
             block *= np.float32(2**-15)
         mixed.append(block if mono else block.mean(axis=1))
     if not mixed:
-        return np.zeros(0, np.float32)
+        raise BrokenClip(path, "holds no samples", "copy the clip again")
     wave = mixed[0] if len(mixed) == 1 else np.concatenate(mixed)
-    span = np.atleast_1d(high - low) * (2**-15 if short else 1)
+    span = np.atleast_1d(high - low).astype(np.float32) * np.float32(2**-15 if short else 1)
     if not np.isfinite(span).all():
         raise BrokenClip(path, "holds samples that are not finite", "export the clip again")
     if span.max() < SILENCE:
@@ -291,7 +291,8 @@ def _mix(clip: Any, path: str) -> np.ndarray:
         if np.ptp(wave) < 0.05 * span.max():
             clip.seek(0)
             wave = clip.read(dtype="float32", always_2d=True)[:, span.argmax()]
-    return wave
+    # far beyond full scale, its energies would leave float32's range
+    return wave / span.max() if span.max() > 1e6 else wave
 
 # %% ../nbs/01b_features.ipynb #59c13d90
 def trim(
@@ -543,7 +544,10 @@ def _fault(clip: list) -> bool:
 def _run_tasks(tasks: list[Sequence[str]], settings: core.Features, jobs: int) -> Iterable[dict]:
     "The tasks' results in their order, from processes; never many more in memory than processes."
     if jobs == 1 or len(tasks) < 4:  # starting processes costs more than a few clips
-        yield from (_prepare_clips(task, settings) for task in tasks)
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(1, "blas"):  # as in the processes: more threads round differently
+            yield from (_prepare_clips(task, settings) for task in tasks)
         return
     from joblib import Parallel, delayed, parallel_config
 
@@ -591,9 +595,9 @@ def _make(part: Path, paths: list[str], settings: core.Features, jobs: int) -> N
                                 f"{paths[0]}, {fault}; {mend}.")
     _finish(part, entries, settings)
 
-# %% ../nbs/01b_features.ipynb #f5f50585
+# %% ../nbs/01b_features.ipynb #708aece1
 def _tell_rejected(folder: Path, paths: list[str]) -> int:
-    "Write rejected.csv: file, fault, mend; returns how many. Names may change where contents do not."
+    "Write rejected.csv and count it; not by _make, as names may change where contents do not."
     from filelock import FileLock
 
     faults = json.loads((folder / "rejected.json").read_text("utf-8"))
@@ -608,7 +612,7 @@ def _tell_rejected(folder: Path, paths: list[str]) -> int:
                 tmp.write_bytes(text)
     return len(table)
 
-
+# %% ../nbs/01b_features.ipynb #f5f50585
 def prepare(
     manifest: pd.DataFrame,  # a row an utterance; column 'path'
     settings: core.Features,
@@ -635,3 +639,51 @@ def prepare(
         warnings.warn(f"{rejected} of {len(paths)} clips cannot be used; "
                       f"{run.folder / 'rejected.csv'} says why", stacklevel=2)
     return Segments(_map(run.folder / "mels.npy"), table, run.folder)
+
+# %% ../nbs/01b_features.ipynb #16fe3523
+def librosa_log_mel(wave: np.ndarray, settings: core.Features) -> np.ndarray:
+    "librosa.feature.melspectrogram with HiFi-GAN's framing, floor and log (no 1e-9 in the root)."
+    import librosa
+
+    pad = (settings.n_fft - settings.hop) // 2
+    mel = librosa.feature.melspectrogram(
+        y=np.pad(wave, pad, mode="reflect"), sr=settings.sampling_rate, n_fft=settings.n_fft,
+        hop_length=settings.hop, win_length=settings.win, center=False, power=1.0,
+        n_mels=settings.n_mels, fmin=settings.f_min, fmax=settings.f_max)
+    return np.log(np.maximum(mel, settings.log_floor))
+
+
+def librosa_prepare(
+    paths: Iterable[str],
+    settings: core.Features,
+    folder: Path | str,  # gets a .npy per clip
+) -> None:
+    "`prepare` as a plain loop over librosa: load, trim, normalise, Mel, log, scale, cut, save."
+    import librosa
+
+    span = settings.frames * settings.hop
+    for i, path in enumerate(paths):
+        wave, _ = librosa.load(path, sr=settings.sampling_rate)
+        wave, _ = librosa.effects.trim(wave, top_db=settings.trim_db)
+        wave = wave * (settings.peak / np.abs(wave).max())
+        wave = np.pad(wave, (0, -len(wave) % span))
+        mel = scale(librosa_log_mel(wave, settings), settings)
+        mel = mel.reshape(settings.n_mels, -1, settings.frames).transpose(1, 0, 2)
+        np.save(Path(folder) / f"{i}.npy", mel.astype(np.float16))
+
+
+def race(
+    entries: dict[str, Callable[[], Any]],  # name to what is timed
+    rounds: int = 5,
+) -> pd.DataFrame:  # entry, median and fastest seconds, times (the first entry's median is 1)
+    "Time entries in turn, so that a busy moment slows all of them, after one unmeasured round."
+    taken: dict[str, list[float]] = {name: [] for name in entries}
+    for number in range(rounds + 1):
+        for name, entry in entries.items():
+            start = time.perf_counter()
+            entry()
+            if number:
+                taken[name].append(time.perf_counter() - start)
+    table = pd.DataFrame({"entry": list(taken), "median": [np.median(v) for v in taken.values()],
+                          "fastest": [min(v) for v in taken.values()]})
+    return table.assign(times=table["median"] / table["median"].iloc[0])

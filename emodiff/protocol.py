@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['ARMS', 'speaker_groups', 'Fold', 'loso_folds', 'utterance_share', 'speaker_halves', 'plan_from', 'segments_digest',
-           'Synthesis', 'synthesis', 'source_synthesis', 'held_out', 'Arm', 'Cell', 'gather', 'run_cell', 'cell_run',
-           'run_plan', 'within_cells', 'cross_cells', 'adaptation_cells', 'leak_audit', 'gather_table',
-           'speaker_counts', 'pooled_uar', 'bootstrap_interval', 'permutation_test', 'holm', 'summarise', 'paper_shape',
-           'gain', 'verdict', 'fidelity', 'real_segments', 'opening', 'shown_path']
+           'Synthesis', 'synthesis', 'group_synthesis', 'held_out', 'of_all_groups', 'seen_by', 'Arm', 'Cell', 'gather',
+           'run_cell', 'cell_run', 'run_plan', 'within_cells', 'cross_cells', 'adaptation_cells', 'leak_audit',
+           'gather_table', 'speaker_counts', 'pooled_uar', 'bootstrap_interval', 'permutation_test', 'holm',
+           'summarise', 'paper_shape', 'gain', 'verdict', 'fidelity', 'real_segments', 'opening', 'shown_path']
 
 # %% ../nbs/04d_protocol.ipynb #2cee17cb
 import csv
@@ -191,20 +191,37 @@ def synthesis(
     return Synthesis(made, trained, run, saw)
 
 # %% ../nbs/04d_protocol.ipynb #78d2e006
-def source_synthesis(
-    real: Segments,  # the source corpus
+def group_synthesis(
+    real: Segments,  # a corpus
     settings: Settings,  # of everything
     device: str = "cpu",  # 'cpu' or 'cuda'
-) -> Synthesis:  # as many synthetic segments as real ones, times the share
-    "The generator of a whole corpus, without the tenth held out, and a sample of it."
-    seen = real.take(~held_out(real))
-    n = round(settings.protocol.share * len(real))
-    return synthesis(seen, n, settings, device, seed=seed_for("source") % 1000)
+) -> dict[int, Synthesis]:  # group -> synthetic segments of a generator that saw nobody of it
+    "One generator per speaker group and a pool of its samples, enough for any fold of the group."
+    group = real.table["speaker"].map(speaker_groups(real.table, settings.protocol.groups))
+    most = len(real) - real.table["speaker"].value_counts().min()
+    n, seen = round(settings.protocol.share * most), ~held_out(real)
+    return {g: synthesis(real.take(seen & (group != g).to_numpy()), n, settings, device, seed=g)
+            for g in range(settings.protocol.groups)}
 
 
 def held_out(real: Segments) -> np.ndarray:
-    "Mask of the tenth of a corpus's utterances that the source generator never sees."
+    "Mask of the tenth of a corpus's utterances that no generator sees."
     return utterance_share(real.table, 0.1, "held out")
+
+
+def of_all_groups(
+    made: dict[int, Synthesis],  # from `group_synthesis`
+    n: int,  # how many segments
+) -> Segments:  # about n / groups of every generator
+    "Synthetic segments of a whole corpus: an equal share of every group's generator."
+    shares = np.array_split(np.arange(n), len(made))
+    return concat([s.segments.take(np.arange(min(len(part), len(s.segments))))
+                   for part, s in zip(shares, made.values(), strict=True)])
+
+
+def seen_by(made: dict[int, Synthesis]) -> pd.DataFrame:
+    "What the generators of all groups were trained on: corpus, speaker, utterance, emotion."
+    return pd.concat([s.trained_on for s in made.values()], ignore_index=True).drop_duplicates()
 
 # %% ../nbs/04d_protocol.ipynb #d41abac3
 @dataclass(frozen=True)

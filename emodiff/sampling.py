@@ -478,9 +478,9 @@ class GriffinLim:
                                  window=window, return_complex=True)
         istft = functools.partial(torch.istft, n_fft=f.n_fft, hop_length=f.hop, win_length=f.win,
                                   window=window)
-        start = torch.Generator().manual_seed(0)  # the same waves every time
-        phase = torch.rand(target.shape, generator=start).to(self.device) * 2 * torch.pi
-        c, before = torch.polar(target, phase), 0
+        start = torch.Generator().manual_seed(0)  # the same for every segment, whatever its batch
+        phase = torch.rand(target.shape[1:], generator=start).to(self.device) * 2 * torch.pi
+        c, before = torch.polar(target, phase.expand_as(target)), 0
         for _ in range(self.rounds):
             now = stft(istft(c))
             ahead = now + 0.99 * (now - before)  # momentum

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['FORMAT', 'BINS', 'SUMS', 'CARD', 'Order', 'Draws', 'draw', 'draws_state', 'restore_draws', 'learning_rate',
            'ema_decay', 'write_tensors', 'read_tensors', 'State', 'state_tensors', 'restore', 'average', 'checkpoints',
-           'save_checkpoint', 'load_checkpoint', 'Job', 'autocast', 'losses', 'train_step', 'add_sums', 'history_row',
-           'held_out', 'averaged', 'bits_per_dim', 'describe', 'card', 'write_final', 'write_history', 'Group', 'join',
-           'check_training', 'content', 'inputs', 'set_up', 'train_generator', 'finished', 'memory', 'Report',
-           'run_steps', 'check_finite', 'judge', 'read_config', 'Pretrained', 'load_pretrained', 'plot_history', 'Live',
-           'generator', 'parse_changes', 'main']
+           'save_checkpoint', 'load_checkpoint', 'Job', 'autocast', 'losses', 'train_step', 'add_sums', 'gathered',
+           'history_row', 'held_out', 'averaged', 'held_out_bits', 'describe', 'card', 'write_final', 'write_history',
+           'Group', 'join', 'check_training', 'content', 'inputs', 'set_up', 'train_generator', 'finished', 'memory',
+           'Report', 'run_steps', 'check_finite', 'judge', 'read_config', 'Pretrained', 'load_pretrained',
+           'plot_history', 'Live', 'generator', 'parse_changes', 'main']
 
 # %% ../nbs/02c_training.ipynb #03bc152a
 import argparse
@@ -41,7 +41,7 @@ from torch import Tensor, nn
 
 from . import core
 from .denoiser import DenoiserNet, Prompts, embed_prompts
-from .diffusion import GaussianDiffusion
+from .diffusion import GaussianDiffusion, LossSecondMoment, bits_per_dimension
 
 # %% ../nbs/02c_training.ipynb #521b21ec
 class Order:
@@ -70,36 +70,50 @@ class Order:
 class Draws:
     "The random draws of a training: order, timesteps, noise, dropped conditions."
 
-    def __init__(self, rows: np.ndarray, settings: core.Training, device: str, seed: int = 0):
-        self.settings, self.streams = settings, {}
+    def __init__(
+        self,
+        rows: np.ndarray,  # numbers of the segments to train on
+        settings: core.Training,
+        device: str,
+        seed: int = 0,
+        terms: LossSecondMoment | None = None,  # importance sampling of t; None = uniform
+    ):
+        self.settings, self.terms, self.streams = settings, terms, {}
         for name in ("order", "t", "noise", "drop"):
             # noise is drawn on the device; the small draws stay on the CPU
             self.streams[name] = torch.Generator(device if name == "noise" else "cpu")
             self.streams[name].manual_seed(core.seed_for("training", name, seed))
         self.rows = Order(rows, self.streams["order"])
 
-# %% ../nbs/02c_training.ipynb #935c3d80
+# %% ../nbs/02c_training.ipynb #ed96901f
 def draw(
     draws: Draws,
     n: int,  # segments of a micro-batch, of all processes together
     T: int,  # steps of the diffusion
     length: int,  # L, parts of a prompt
     shape: tuple[int, int],  # (80, 256)
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # rows (n,), t (n,), noise (n, 80, 256), drop (n, L)
-    "The draws of one micro-batch."
+) -> tuple[Tensor, ...]:  # rows (n,), t (n,), weight (n,), noise (n, 80, 256), drop (n, L)
+    "The draws of one micro-batch; the weights keep the expected loss that of uniform t."
     streams, s = draws.streams, draws.settings
-    t = torch.randint(0, T, (n,), generator=streams["t"])
+    if draws.terms is None:
+        t, weight = torch.randint(0, T, (n,), generator=streams["t"]), torch.ones(n)
+    else:
+        p = torch.from_numpy(draws.terms.probabilities())
+        t = torch.multinomial(p, n, replacement=True, generator=streams["t"])
+        weight = (1 / (T * p[t])).float()
     noise = torch.randn(n, *shape, generator=streams["noise"], device=streams["noise"].device)
     u = torch.rand(n, 1 + length, generator=streams["drop"])
     drop = u[:, :1] < s.drop_condition  # the whole condition, for guidance
     if length > 1:  # or one part, so that a single fact may be unknown
         drop = drop | (u[:, 1:] < s.drop_part)
-    return draws.rows.take(n), t, noise, drop.expand(n, length)
+    return draws.rows.take(n), t, weight, noise, drop.expand(n, length)
 
 
 def draws_state(draws: Draws) -> dict[str, Tensor]:
     "Where the streams and the order stand, as tensors."
+    terms = draws.terms.state() if draws.terms else {}
     return {**{f"rng.{name}": g.get_state() for name, g in draws.streams.items()},
+            **{f"rng.terms.{name}": v for name, v in terms.items()},
             "rng.order of rows": draws.rows.order, "rng.cursor": torch.tensor(draws.rows.cursor)}
 
 
@@ -109,6 +123,8 @@ def restore_draws(draws: Draws, state: dict[str, Tensor]) -> None:
         g.set_state(state[f"rng.{name}"].cpu())
     draws.rows.order = state["rng.order of rows"].cpu()
     draws.rows.cursor = int(state["rng.cursor"])
+    if draws.terms:
+        draws.terms.load({name: state[f"rng.terms.{name}"].cpu() for name in draws.terms.state()})
 
 # %% ../nbs/02c_training.ipynb #2328eda0
 def learning_rate(step: int, settings: core.Training) -> float:
@@ -290,7 +306,7 @@ def losses(
     job: Job,
     net: nn.Module,  # DenoiserNet, perhaps wrapped
     rows: Tensor,  # segments, (B,)
-    t: Tensor,  # timesteps, (B,)
+    t: Tensor,  # timesteps, (B,); on the CPU, so that a GPU need not wait
     noise: Tensor,  # (B, 80, 256)
     drop: Tensor | None,  # (B, L)
 ) -> dict[str, Tensor]:  # loss, mse, vb, each (B,)
@@ -298,7 +314,8 @@ def losses(
     x0 = job.mels[rows].float()
     x_t = job.diffusion.q_sample(x0, t, noise)
     with autocast(job):
-        out = net(x_t, job.diffusion.seen(t), job.vectors[job.index[rows]], drop)
+        seen = job.diffusion.seen(t).to(job.device, non_blocking=True)
+        out = net(x_t, seen, job.vectors[job.index[rows]], drop)
     return job.diffusion.losses(out.float(), x0, x_t, t, noise)
 
 # %% ../nbs/02c_training.ipynb #2424b4b8
@@ -311,12 +328,15 @@ def train_step(job: Job, net: nn.Module, state: State) -> None:
     state.optimiser.zero_grad(set_to_none=True)
     for i in range(s.accumulate):
         drawn = draw(state.draws, n, job.diffusion.T, job.vectors.shape[1], job.mels.shape[1:])
-        rows, t, noise, drop = (x[mine].to(job.device, non_blocking=True) for x in drawn)
+        t = drawn[1][mine]
+        rows, _, weight, noise, drop = (x[mine].to(job.device, non_blocking=True) for x in drawn)
         last = i == s.accumulate - 1 or job.world == 1
         with contextlib.nullcontext() if last else net.no_sync():  # processes meet once a step
             terms = losses(job, net, rows, t, noise, drop)
-            (terms["loss"].mean() / s.accumulate).backward()
+            ((weight * terms["loss"]).mean() / s.accumulate).backward()
         add_sums(state.sums, terms, t, job)
+        if state.draws.terms:
+            state.draws.terms.update(drawn[1], gathered(terms["loss"], n, mine, job))
     if s.clip:
         nn.utils.clip_grad_norm_(state.params, s.clip)
     state.optimiser.step()
@@ -327,7 +347,7 @@ def train_step(job: Job, net: nn.Module, state: State) -> None:
 @torch.no_grad()
 def add_sums(sums: Tensor, terms: dict[str, Tensor], t: Tensor, job: Job) -> None:
     "Add a batch to the running sums of the history, without waiting for the device."
-    quarter = (t * BINS // job.diffusion.T).clamp(max=BINS - 1)
+    quarter = (t * BINS // job.diffusion.T).to(sums.device, non_blocking=True)
     one = torch.nn.functional.one_hot(quarter, BINS).to(sums.dtype)  # (B, 4)
     loss, mse, vb = (terms[k].detach().to(sums.dtype) for k in ("loss", "mse", "vb"))
     whole = torch.stack([one.sum(), loss.sum(), mse.sum(), vb.sum()])
@@ -335,6 +355,15 @@ def add_sums(sums: Tensor, terms: dict[str, Tensor], t: Tensor, job: Job) -> Non
     if job.world > 1:
         torch.distributed.all_reduce(batch)
     sums += batch
+
+
+def gathered(values: Tensor, n: int, mine: slice, job: Job) -> Tensor:
+    "Every process's share (of n in all) of a batch's values, in every process."
+    whole = torch.zeros(n, device=values.device)
+    whole[mine] = values.detach()
+    if job.world > 1:
+        torch.distributed.all_reduce(whole)
+    return whole
 
 
 def history_row(sums: Tensor, step: int, lr: float, rate: float) -> dict[str, float]:
@@ -345,7 +374,7 @@ def history_row(sums: Tensor, step: int, lr: float, rate: float) -> dict[str, fl
         row[f"loss_q{i + 1}"] = v[f"loss_q{i}"] / v[f"n_q{i}"] if v[f"n_q{i}"] else math.nan
     return {**row, "samples_per_second": rate}
 
-# %% ../nbs/02c_training.ipynb #ed96901f
+# %% ../nbs/02c_training.ipynb #935c3d80
 def held_out(table: pd.DataFrame, share: float, seed: int = 0) -> np.ndarray:
     "A mask of the rows held out for validation: whole utterances, none for share 0."
     names = (table["corpus"].astype(str) + "/" + table["utterance"].astype(str)).to_numpy()
@@ -369,20 +398,22 @@ def averaged(state: State) -> Iterator[nn.Module]:
 
 
 @torch.no_grad()
-def bits_per_dim(job: Job, net: nn.Module, rows: Tensor, seed: int = 0, strata: int = 4) -> float:
-    "Estimated bits per dimension of held-out segments, at `strata` timesteps each."
-    g = torch.Generator().manual_seed(core.seed_for("training", "validation", seed) % 2**63)
-    T, total, count = job.diffusion.T, 0.0, 0
-    per_term = 1 if job.diffusion.settings.loss == "vlb" else 1000  # undoes T/1000 of the hybrid
-    for part in rows.split(job.settings.batch):
-        for i in range(strata):
-            u = torch.rand(len(part), generator=g)
-            t = ((i + u) / strata * T).long().clamp(max=T - 1).to(job.device)
-            noise = torch.randn(len(part), *job.mels.shape[1:], generator=g).to(job.device)
-            terms = losses(job, net, part.to(job.device), t, noise, None)
-            total += float(terms["vb"].double().sum()) * per_term
-            count += len(part)
-    return total / max(count, 1)
+def held_out_bits(
+    job: Job,
+    net: nn.Module,
+    held: Tensor,  # rows held out
+    seed: int = 0,
+    terms: int = 8,  # timesteps looked at for each segment
+) -> float:
+    "Estimated bits per dimension of held-out segments, with the same draws every time."
+    def model(x_t: Tensor, t: Tensor, rows: np.ndarray) -> Tensor:
+        prompt = job.vectors[job.index[held[torch.from_numpy(rows)]]]
+        with autocast(job):
+            return net(x_t, t, prompt).float()
+
+    mels = job.mels[held].cpu()
+    return bits_per_dimension(job.diffusion, model, mels, terms, job.settings.batch, seed,
+                              job.device)[0]
 
 # %% ../nbs/02c_training.ipynb #c9e2039f
 CARD = """---
@@ -484,6 +515,10 @@ class Group:
 def join(device: str) -> tuple[Group, str]:
     "The group that `accelerate launch` made, and this process's device."
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        if os.environ.get("ACCELERATE_USE_CPU") == "True" and "MASTER_PORT" in os.environ:
+            warnings.warn("accelerate launch --cpu started one process only, whatever "
+                          "--num_processes says; leave --cpu out, add --multi_gpu and pass "
+                          "--device cpu to train on several CPU processes.", stacklevel=3)
         return Group(), device
     from accelerate import Accelerator
 
@@ -508,7 +543,7 @@ def check_training(s: core.Training, world: int = 1) -> None:
         if not holds:
             raise core.EmodiffError(f"setting of Training: {rule}.")
 
-# %% ../nbs/02c_training.ipynb #34e3a2ac
+# %% ../nbs/02c_training.ipynb #4bec448a
 def content(segments: Any) -> str:
     "A hash of the segments: every Mel and every row of the table."
     mels = np.ascontiguousarray(segments.mels)
@@ -521,7 +556,7 @@ def inputs(segments: Any, settings: core.Settings, seed: int, device: str) -> di
     parts = {k: core.to_dict(getattr(settings, k)) for k in ("diffusion", "denoiser", "training")}
     return {**parts, "segments": content(segments), "seed": seed, "device": device.split(":")[0]}
 
-
+# %% ../nbs/02c_training.ipynb #34e3a2ac
 def set_up(
     segments: Any, settings: core.Settings, device: str, seed: int, group: Group,
 ) -> tuple[Job, State, pd.DataFrame, Prompts]:
@@ -545,14 +580,15 @@ def set_up(
     mels = torch.from_numpy(np.array(segments.mels, dtype=np.float16)).to(device)
     if not mels.isfinite().all():
         bad = int((~mels.isfinite()).flatten(1).any(1).nonzero()[0])
-        raise core.EmodiffError(f"segment {bad} ({table['utterance'][bad]}) holds a value that is not "
-                                "a number; prepare the segments again.")
+        raise core.EmodiffError(f"segment {bad} ({table['utterance'][bad]}) holds a value that is "
+                                "not a number; prepare the segments again.")
     job = Job(GaussianDiffusion(settings.diffusion), mels,
               torch.from_numpy(prompts.vectors).to(device),
               torch.from_numpy(prompts.index).to(device), s, device, precision,
               group.rank, group.world)
     rows = np.flatnonzero(~out)
-    return job, State(net, Draws(rows, s, device, seed), s), table, prompts
+    terms = LossSecondMoment(job.diffusion.T) if settings.diffusion.loss == "vlb" else None
+    return job, State(net, Draws(rows, s, device, seed, terms), s), table, prompts
 
 # %% ../nbs/02c_training.ipynb #196d21e2
 def train_generator(
@@ -658,7 +694,7 @@ def run_steps(
                 if picture:
                     picture.draw()
 
-# %% ../nbs/02c_training.ipynb #4bec448a
+# %% ../nbs/02c_training.ipynb #066cef2a
 def check_finite(state: State, folder: Path) -> None:
     "Stop at the first loss that is not a number; the last good checkpoint stays."
     if math.isfinite(float(state.sums[1])):
@@ -674,7 +710,7 @@ def judge(job: Job, state: State, held: Tensor, seed: int) -> None:
     row = state.history[-1] if state.history else {}
     if len(held):
         with averaged(state) as net:
-            value = row["validation_bits"] = bits_per_dim(job, net, held, seed)
+            value = row["validation_bits"] = held_out_bits(job, net, held, seed)
     else:
         recent = [r["loss"] for r in state.history
                   if r["step"] > state.step - job.settings.checkpoint_every]
