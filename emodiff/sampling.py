@@ -66,14 +66,14 @@ class Ancestral:
 
     def __call__(self, x: Tensor, x0: Tensor, nu: Tensor | None, t: int,
                  noise: Callable[[], Tensor]) -> Tensor:
-        "One step back; x is overwritten."
+        "One step back; x and nu are overwritten."
         # mu = coef_x0 x0_hat + coef_xt x_t
         x.mul_(self.coef_xt[t]).add_(x0, alpha=self.coef_x0[t])
         if t == 0:
             return x
         if nu is None:
             return x.add_(noise(), alpha=self.fixed[t])
-        return x.addcmul_(torch.exp(nu * self.half_gap[t] + self.middle[t]), noise())
+        return x.addcmul_(nu.mul_(self.half_gap[t]).add_(self.middle[t]).exp_(), noise())
 
 
 class Ddim:
@@ -122,7 +122,7 @@ class Dpm:
 SAMPLERS = {"ancestral": Ancestral, "ddim": Ddim, "dpm": Dpm}
 
 # %% ../nbs/02d_sampling.ipynb #4d1ec604
-Walker = Callable[[Tensor, int], Tensor]  # (x_t, t of the whole chain) -> output (B, 160, 256)
+Walker = Callable[[Tensor, int], Tensor]  # (x_t, t of the whole chain) -> a new (B, 160, 256)
 
 
 @torch.no_grad()
@@ -138,8 +138,8 @@ def walk(
     seen, p, r = chain.timesteps.tolist(), chain.tables["p"].tolist(), chain.tables["r"].tolist()
     for t in reversed(range(chain.T)):
         mean_out, nu = chain.split(model(x, seen[t]))
-        # x0_hat = p x_t - r out
-        x0 = torch.add(mean_out * -r[t], x, alpha=p[t]).clamp_(-1, 1)
+        # x0_hat = p x_t - r out, written over the network's output
+        x0 = mean_out.mul_(-r[t]).add_(x, alpha=p[t]).clamp_(-1, 1)
         x = step(x, x0, nu, t, noise)
         tick()
     return x.clamp_(-1, 1)

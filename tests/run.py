@@ -1,4 +1,4 @@
-"""The tests: every notebook clean, exported, well formed, lint-free, and run by nbdev_test in a process of its own.
+"""The tests: notebooks clean, exported, well formed, lint-free, and run, each in its own process.
 
 Ends with the line `N passed, N failed`, counting notebooks.
 """
@@ -24,8 +24,8 @@ ENV = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "HF_H
 def run(*command: str, cwd: Path = ROOT) -> tuple[bool, str]:
     "Run a command; whether it succeeded, and what it printed."
     try:
-        done = subprocess.run(command, cwd=cwd, env=ENV, capture_output=True, text=True, timeout=LIMIT,
-                              stdin=subprocess.DEVNULL)
+        done = subprocess.run(command, cwd=cwd, env=ENV, capture_output=True, text=True,
+                              timeout=LIMIT, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired:
         return False, f"took longer than {LIMIT} s"
     return done.returncode == 0, (done.stdout + done.stderr).strip()
@@ -42,7 +42,8 @@ def check_form(path: Path) -> list[str]:
     tags = [t for c in cells for t in c["metadata"].get("tags", [])]
     faults = []
     if is_chapter(path) and tags.count("parameters") != 1:
-        faults.append(f"a chapter needs exactly one 'parameters' cell, this has {tags.count('parameters')}")
+        faults.append("a chapter needs exactly one 'parameters' cell, this has "
+                      f"{tags.count('parameters')}")
     if "injected-parameters" in tags:
         faults.append("papermill was run in place: it holds an injected-parameters cell")
     if is_chapter(path) and any("#| export" in "".join(c["source"]) for c in cells):
@@ -57,8 +58,9 @@ def check_copy() -> dict[str, list[str]]:
     faults: dict[str, list[str]] = {}
     with tempfile.TemporaryDirectory() as tmp:
         copy = Path(tmp) / "copy"
-        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".venv", ".git", "data", "figures", "*.egg-info",
-                                                                  "__pycache__", ".ipynb_checkpoints"))
+        skip = shutil.ignore_patterns(".venv", ".git", "data", "figures", "*.egg-info",
+                                      "__pycache__", ".ipynb_checkpoints")
+        shutil.copytree(ROOT, copy, ignore=skip)
         for command in ("nbdev_clean", "nbdev_export"):
             ok, text = run(str(BIN / command), cwd=copy)
             if not ok:
@@ -70,7 +72,8 @@ def check_copy() -> dict[str, list[str]]:
             old = ROOT / "emodiff" / new.name
             if not old.exists() or old.read_bytes() != new.read_bytes():
                 owner = next((p.stem for p in NBS if p.stem.split("_", 1)[1] == new.stem), "")
-                faults.setdefault(owner, []).append(f"emodiff/{new.name} is not what nbdev_export writes")
+                faults.setdefault(owner, []).append(
+                    f"emodiff/{new.name} is not what nbdev_export writes")
     return faults
 
 
@@ -78,12 +81,11 @@ def check_lint() -> dict[str, list[str]]:
     "Faults by notebook that ruff finds; those of other files under ''."
     _, text = run(str(BIN / "ruff"), "check", "--output-format=json", ".")
     faults: dict[str, list[str]] = {}
-    stems = {p.stem for p in NBS} | {p.stem.split("_", 1)[1]: p.stem for p in NBS}.keys()
     for row in json.loads(text or "[]"):
         stem = Path(row["filename"]).stem
-        place = f"{Path(row['filename']).name}:{row['location']['row']} {row['code']} {row['message']}"
+        line = f"{Path(row['filename']).name}:{row['location']['row']}"
         owner = next((p.stem for p in NBS if stem in (p.stem, p.stem.split("_", 1)[1])), "")
-        faults.setdefault(owner if stem in stems else "", []).append(place)
+        faults.setdefault(owner, []).append(f"{line} {row['code']} {row['message']}")
     return faults
 
 
