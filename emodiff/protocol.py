@@ -555,7 +555,8 @@ def paper_shape(
         if arm.name not in found.index:
             continue
         r = found.loc[arm.name]
-        cell = f"{r['uar']:.1f} ± {r['sd']:.1f} [{r['low']:.1f}, {r['high']:.1f}]"
+        spread = "" if np.isnan(r["sd"]) else f" ± {r['sd']:.1f}"
+        cell = f"{r['uar']:.1f}{spread} [{r['low']:.1f}, {r['high']:.1f}]"
         rows.setdefault(arm.method, {"method": arm.method})[arm.data] = cell
         target = known[(known["row"] == arm.method) & (known["column"] == arm.data)]
         value = target["value"].iloc[0] if len(target) else np.nan
@@ -630,14 +631,22 @@ def fidelity(
 # %% ../nbs/04d_protocol.ipynb #ee0ad4f3
 def real_segments(
     chapter: Chapter,  # from core.open_chapter
-    corpus: str,  # e.g. 'IEMOCAP'
-) -> Segments:  # of the four emotions
-    "Read a corpus and prepare its segments, real or stand-in."
-    from emodiff.corpora import load_corpus
+    *names: str,  # corpora, e.g. 'IEMOCAP'; all different
+) -> list[Segments]:  # one per name, of the four emotions
+    "Read corpora and prepare their segments, real or stand-in; all names are checked first."
+    from emodiff.corpora import corpus_name, find_corpus, load_corpus
     from emodiff.features import prepare
 
-    manifest = load_corpus(corpus, chapter.corpora_dir, chapter.settings.standin)
-    return prepare(manifest, chapter.settings.features, jobs=chapter.settings.protocol.jobs)
+    known = [corpus_name(name) for name in names]
+    for name in known:
+        if known.count(name) > 1:
+            raise EmodiffError(f"corpus {name} is named twice among source, target and adapt; "
+                               "name different corpora.")
+        if chapter.corpora_dir is not None:
+            find_corpus(chapter.corpora_dir, name)
+    jobs = chapter.settings.protocol.jobs
+    return [prepare(load_corpus(name, chapter.corpora_dir, chapter.settings.standin),
+                    chapter.settings.features, jobs=jobs) for name in known]
 
 
 def opening(

@@ -760,6 +760,8 @@ class Pretrained(ModelHubMixin):
     @classmethod
     def from_pretrained(cls, name: str | Path, **options: Any) -> "Pretrained":
         "From a folder, or by its name on the hub."
+        if Path(name).is_dir():
+            read_config(name)  # what is wrong with a folder is told here
         try:
             return super().from_pretrained(name, **options)
         except (OSError, ValueError, HfHubHTTPError) as e:

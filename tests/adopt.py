@@ -2,7 +2,7 @@
 
     python tests/adopt.py figures/demo/notebooks 03_synthetic_data 04_within_corpus 05_cross_corpus
 
-Only notebooks whose code is the committed code are taken; progress bars and injected cells are dropped.
+Only notebooks whose code is the committed code are taken; progress bars are dropped.
 """
 import json
 import subprocess

@@ -32,7 +32,7 @@ def run(*command: str, cwd: Path = ROOT) -> tuple[bool, str]:
 
 
 def is_chapter(path: Path) -> bool:
-    "A number alone is a chapter of results; a number with a letter, and core, a part of the method."
+    "A number alone is a chapter of results; a number with a letter is a part of the method."
     return path.stem.split("_")[0].isdigit() and path.stem != "00_core"
 
 
