@@ -13,6 +13,7 @@ __all__ = ['EMOTIONS', 'PRESETS', 'CHAPTER_PARAMETERS', 'EmodiffError', 'one_of'
 import ast
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -88,7 +89,7 @@ class Diffusion:
     "The diffusion process (section 3.1)."
     steps: int = 4000  # T (section 3.2)
     schedule: str = "cosine"  # 'cosine' (section 3.1) or 'linear'
-    predict: str = "v"  # 'eps' (the paper), 'v' (arXiv 2202.00512) or 'x0'
+    predict: str = "edm"  # 'eps' (the paper), 'v' (arXiv 2202.00512), 'x0' or 'edm' (2206.00364)
     variance: str = "learned_range"  # Eq. 2's Sigma; or 'fixed_small', 'fixed_large' (DDPM)
     loss: str = "hybrid"  # 'hybrid' (arXiv 2102.09672 Eq. 16), 'vlb' or 'mse'
     bins: int = 256  # levels of the t = 0 likelihood's bins over [-1, 1]; Mels are not 8-bit
@@ -105,8 +106,9 @@ class Denoiser:
     norm: str = "group"  # 'group' or 'none' before each SiLU; the paper is silent
     time: str = "scale"  # t enters every res-block by 'scale' and shift (IDDPM), or 'add'
     time_channels: int = 256  # width of the time embedding; the paper is silent
-    dilation: int = 1  # res-block i is dilated by this to the power i mod 4; the paper: none named
+    dilation: int = 2  # res-block i is dilated by this to the power i mod 4; the paper: none named
     positions: int = 32  # sinusoids of the frame's number joined to x_t; 0 = the paper's letter
+    skip: bool = True  # x_t also goes straight to the output; few channels cannot carry its noise
     condition_channels: int = 64  # channels of the condition joined to x_t
     encoder: str = "minilm"  # 'minilm' (embedded), a hub name or a folder with a BERT
     condition: str = "apart"  # text, emotion, speaker embedded 'apart', or as one 'joint' sentence
@@ -115,13 +117,13 @@ class Denoiser:
 @dataclass(frozen=True)
 class Training:
     "The generator's training loop (section 3.2)."
-    steps: int = 400  # optimiser steps; the paper: about 120,000
+    steps: int = 250  # optimiser steps; the paper: about 120,000
     batch: int = 16  # segments a step; the paper: 64
-    lr: float = 1e-3  # AdamW; few steps want large ones; the paper is silent, IDDPM: 1e-4
+    lr: float = 4e-3  # AdamW; few steps want large ones; the paper is silent, IDDPM: 1e-4
     warmup: int = 50  # steps of linear warm-up; IDDPM: none
     decay: bool = True  # cosine decay of lr to a tenth; IDDPM: constant
     weight_decay: float = 0.0  # IDDPM: 0
-    ema: float = 0.99  # decay of the averaged weights; IDDPM: 0.9999
+    ema: float = 0.98  # decay of the averaged weights; IDDPM: 0.9999
     drop_condition: float = 0.1  # share of null conditions, for guidance
     drop_part: float = 0.05  # share of nulls by part, so that one fact alone may be unknown
     clip: float = 1.0  # gradient norm; 0 = none (IDDPM)
@@ -203,7 +205,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "demo": {},
     "open": {
         "denoiser": {"channels": 256},
-        "training": {"steps": 6000, "lr": 4e-4, "warmup": 200, "ema": 0.999,
+        "training": {"steps": 6000, "lr": 1e-3, "warmup": 200, "ema": 0.999,
                      "checkpoint_every": 500},
         "sampling": {"steps": 25},
         "classifier": {"channels": 64, "hidden": 64, "steps": 600},
@@ -212,7 +214,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "paper": {
         "diffusion": {"predict": "eps"},
-        "denoiser": {"channels": 1536, "condition_channels": 256, "positions": 0,
+        "denoiser": {"channels": 1536, "condition_channels": 256, "dilation": 1, "positions": 0,
+                     "skip": False,
                      "encoder": "bert-base-uncased", "condition": "joint"},
         "training": {"steps": 120_000, "batch": 64, "lr": 1e-4, "warmup": 0, "decay": False,
                      "ema": 0.9999, "clip": 0.0, "checkpoint_every": 2000},
@@ -358,18 +361,23 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+@functools.lru_cache(maxsize=64)
+def _code(path: Path, changed: int) -> str:  # `changed`: st_mtime_ns, so that an edit is seen
+    "A module's syntax tree as text, comments and docstrings aside."
+    tree = ast.parse(path.read_text("utf-8"))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if (isinstance(body, list) and body and isinstance(body[0], ast.Expr)
+                and isinstance(body[0].value, ast.Constant)):
+            node.body = body[1:] or [ast.Pass()]
+    return ast.dump(tree)
+
+
 def code_version(*modules: str) -> str:
     "A hash of the code of emodiff modules, comments and docstrings aside; e.g. ('training',)."
-    parts = []
-    for name in modules:
-        package = Path(importlib.util.find_spec("emodiff").origin).parent
-        tree = ast.parse((package / f"{name}.py").read_text("utf-8"))
-        for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            if (isinstance(body, list) and body and isinstance(body[0], ast.Expr)
-                    and isinstance(body[0].value, ast.Constant)):
-                node.body = body[1:] or [ast.Pass()]
-        parts.append(ast.dump(tree))
+    package = Path(importlib.util.find_spec("emodiff").origin).parent
+    paths = [package / f"{name}.py" for name in modules]
+    parts = [_code(path, path.stat().st_mtime_ns) for path in paths]
     return digest(parts)[:16]
 
 # %% ../nbs/00_core.ipynb #805568a3

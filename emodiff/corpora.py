@@ -13,11 +13,11 @@ __all__ = ['CORPORA', 'STANDINS', 'COLUMNS', 'AUDIO', 'GENDERS', 'IEMOCAP_CODES'
            'iemocap_labels', 'iemocap_texts', 'read_iemocap', 'msp_labels', 'read_msp_improv', 'crema_votes',
            'read_crema_d', 'doubles', 'read_ravdess', 'read_emodb', 'read_urdu', 'check_counts', 'warn_of_missing',
            'plain', 'corpus_name', 'as_path', 'as_folder', 'read_corpus', 'find_corpus', 'Style', 'Voice',
-           'standin_voice', 'standin_cues', 'espeak', 'filtered', 'colour', 'speak', 'speak_all', 'speak_in_processes',
-           'Plan', 'pairs', 'takes', 'plan_iemocap', 'plan_msp_improv', 'plan_crema_d', 'plan_ravdess', 'plan_standin',
-           'make_standins', 'load_corpus', 'as_mapping', 'keep_labelled', 'read_rows', 'read_csv', 'finish_table',
-           'write_csv', 'audformat_header', 'scheme_labels', 'audformat_rows', 'read_audformat', 'Source', 'Resuming',
-           'fetch', 'unpack', 'download_files', 'download']
+           'standin_voice', 'standin_cues', 'espeak', 'filtered', 'colour', 'speak', 'speak_all', 'start_speaking',
+           'speak_in_processes', 'Plan', 'pairs', 'takes', 'plan_iemocap', 'plan_msp_improv', 'plan_crema_d',
+           'plan_ravdess', 'plan_standin', 'make_standins', 'load_corpus', 'as_mapping', 'keep_labelled', 'read_rows',
+           'read_csv', 'finish_table', 'write_csv', 'audformat_header', 'scheme_labels', 'audformat_rows',
+           'read_audformat', 'Source', 'go_on', 'Resuming', 'fetch', 'unpack', 'download_files', 'download']
 
 # %% ../nbs/01a_corpora.ipynb #9f53697e
 import contextlib
@@ -544,7 +544,7 @@ def corpus_name(name: str) -> str:
     names = {plain(c): c for c in CORPORA}
     return names[plain(name)] if plain(name) in names else core.one_of("corpus", name, CORPORA)
 
-# %% ../nbs/01a_corpora.ipynb #5e310470
+# %% ../nbs/01a_corpora.ipynb #12321231
 def as_path(path: Path | str) -> Path:
     "An absolute path, '~' resolved, or an error that names it."
     try:
@@ -563,7 +563,7 @@ def as_folder(
         raise EmodiffError(f"{printable(str(folder))} is not a folder; name the folder {what}.")
     return folder
 
-
+# %% ../nbs/01a_corpora.ipynb #626ed2cd
 def read_corpus(
     name: str,  # one of CORPORA, in any case
     folder: Path | str,  # that corpus's own folder
@@ -586,7 +586,7 @@ def read_corpus(
     warn_of_missing(check_counts(manifest))
     return manifest
 
-
+# %% ../nbs/01a_corpora.ipynb #ff74850b
 def find_corpus(
     corpora_dir: Path | str,  # a folder that holds one folder per corpus
     name: str,  # one of CORPORA
@@ -632,8 +632,8 @@ STYLES = {
                         (0.2, 0.3, 0.8, -1.0, 0.5, 0.4, -0.5), -42, -2.5, 0.15),
     "CREMA-D": Style(16000, 2.0, (0.5, 0.6, 1.3, 1.3, 0.5, 0.8, 1.3),
                      (0.5, -0.5, -0.5, 1.2, 1.0, -0.5, 0.6), -40, 2.5, 0.2),
-    "RAVDESS": Style(48000, 2.9, (0.8, 1.3, 1, 0.7, 1, 1.1, 1),
-                     (-0.4, 0.3, -0.9, 0.5, -0.8, 0.4, 0.6), -60, -1.0, 0.3)}
+    "RAVDESS": Style(48000, 2.9, (1.0, 1.4, -0.4, 0.8, 0.6, 1.2, 1.0),
+                     (-0.4, 0.3, -0.5, -1.5, -1.0, 1.0, 1.0), -60, -2.5, 0.3)}
 
 # %% ../nbs/01a_corpora.ipynb #7eef8d61
 VOICES = {
@@ -716,7 +716,7 @@ def espeak(
         words *= 1.05 * len(wave) / (longest * rate_hz)
     return wave[:int(longest * rate_hz)], rate_hz
 
-# %% ../nbs/01a_corpora.ipynb #6f2154c1
+# %% ../nbs/01a_corpora.ipynb #d14703fe
 def filtered(
     wave: np.ndarray,  # float64 (samples,)
     rate: float,  # Hz
@@ -733,7 +733,7 @@ def filtered(
     spectrum = rfft(wave, n) * 10 ** (db_octave * octaves / 20)
     return irfft(spectrum, m)[:round(len(wave) * to / rate)] * (m / n)
 
-
+# %% ../nbs/01a_corpora.ipynb #6f2154c1
 def colour(
     wave: np.ndarray,  # float64 (samples,), of `espeak`
     spoken: float,  # Hz, of `wave`
@@ -761,7 +761,7 @@ def colour(
     gain = 0.6 * 2 ** np.clip(0.4 * (cues["bright"] - cues["fall"]), -1, 0.5)  # loudness, in vain
     return np.round(gain * 32767 * wave / np.abs(wave).max()).astype("<i2")
 
-# %% ../nbs/01a_corpora.ipynb #12321231
+# %% ../nbs/01a_corpora.ipynb #f88e2941
 def speak(job: dict[str, Any]) -> None:
     "Speak one utterance of the plan and write it as a 16-bit WAV file."
     style, voice = STYLES[job["corpus"]], Voice(**job["voice"])
@@ -779,19 +779,25 @@ def speak(job: dict[str, Any]) -> None:
         f.setframerate(style.rate_hz)
         f.writeframes(samples.tobytes())
 
-
-def speak_all() -> None:
+# %% ../nbs/01a_corpora.ipynb #c3d9e500
+def speak_all(
+    done: int,  # a file descriptor: one byte is written to it per utterance
+    parent: int,  # the process that wants them; nothing is spoken once it is gone
+) -> None:
     "Speak the groups of jobs given as JSON on stdin, each group in a fork of its own."
     import parselmouth  # noqa: F401  loaded here so that no fork has to
     import scipy.fft  # noqa: F401
 
     for group in json.load(sys.stdin):
+        if os.getppid() != parent:
+            sys.exit(1)
         pid = os.fork()
         if pid == 0:
             code = 1
             try:
                 for job in group:
                     speak(job)
+                    os.write(done, b".")
                 code = 0
             except Exception as e:
                 print(f"{type(e).__name__}: {e}", file=sys.stderr, flush=True)
@@ -800,35 +806,51 @@ def speak_all() -> None:
         if os.waitpid(pid, 0)[1] != 0:
             sys.exit(1)
 
-# %% ../nbs/01a_corpora.ipynb #5a82f236
+# %% ../nbs/01a_corpora.ipynb #2014a105
+def start_speaking(
+    groups: list[list[dict[str, Any]]],  # for one process
+    done: int,  # of speak_all
+) -> tuple[subprocess.Popen, Any]:  # the process, and the file that holds its last words
+    "A fresh process that speaks groups of utterances."
+    package = str(Path(core.__file__).resolve().parent.parent)
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
+           "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))}
+    said = tempfile.TemporaryFile("w+")
+    with tempfile.TemporaryFile("w+") as stdin:
+        json.dump(groups, stdin)
+        stdin.seek(0)
+        command = f"from emodiff.corpora import speak_all; speak_all({done}, {os.getpid()})"
+        return subprocess.Popen([sys.executable, "-c", command], stdin=stdin, stderr=said, env=env,
+                                pass_fds=[done]), said
+
+# %% ../nbs/01a_corpora.ipynb #5e310470
 def speak_in_processes(
     jobs: list[dict[str, Any]],  # utterances to speak
     n_jobs: int = 2,  # processes
 ) -> None:
     "Speak the utterances in fresh processes; the bytes do not depend on how many."
-    package = str(Path(core.__file__).resolve().parent.parent)
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
-           "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))}
-    started = []
     groups: dict[Any, list] = {}
     for job in jobs:
         groups.setdefault((job["corpus"], job["voice"]["speaker"], job["emotion"]), []).append(job)
-    for i in range(n_jobs):
-        stdin = tempfile.TemporaryFile("w+")
-        json.dump(list(groups.values())[i::n_jobs], stdin)
-        stdin.seek(0)
-        started.append(subprocess.Popen(
-            [sys.executable, "-c", "from emodiff.corpora import speak_all; speak_all()"],
-            stdin=stdin, stderr=subprocess.PIPE, env=env, text=True))
+    reader, writer = os.pipe()
+    started = [start_speaking(list(groups.values())[i::n_jobs], writer) for i in range(n_jobs)]
+    os.close(writer)
     try:
-        faults = [p.communicate()[1] for p in started]
+        names = ", ".join(dict.fromkeys(job["corpus"] for job in jobs))
+        with core.progress(total=len(jobs), unit="utt", desc=f"stand-ins of {names}") as bar:
+            while said := os.read(reader, 4096):  # ends when the last process has
+                bar.update(len(said))
+        failed = [(process.wait(), words.seek(0), words.read()) for process, words in started]
     finally:
-        for p in started:
-            p.kill()
-    if any(p.returncode for p in started):
-        why = " ".join(faults).strip().splitlines()[-1:] or ["its process died"]
-        raise EmodiffError(f"could not speak the stand-ins: {why[0]}; install praat-parselmouth "
-                           "or see that the disk has room.")
+        os.close(reader)
+        for process, words in started:
+            process.kill()
+            process.wait()
+            words.close()
+    if any(code for code, _, _ in failed):
+        why = [*"".join(words for *_, words in failed).strip().splitlines(), "its process died"]
+        raise EmodiffError(f"could not speak the stand-ins ({printable(why[-2:][0])}); install "
+                           "praat-parselmouth or see that the disk has room.")
 
 # %% ../nbs/01a_corpora.ipynb #5e9f454f
 SENTENCES = (  # short everyday sentences of our own, for IEMOCAP's and MSP-IMPROV's stand-ins
@@ -1164,17 +1186,19 @@ def write_csv(
 ) -> Path:  # the path
     "Write a manifest as CSV in nkululeko's convention; files below its folder are named relative."
     path = as_path(path)
-    out = io.StringIO(newline="")
-    writer = csv.writer(out, lineterminator="\n")
+    out, rows = io.StringIO(newline=""), manifest.to_dict("records")
+    odd = any("\r" in str(value) for row in rows for value in row.values())  # csv leaves it bare
+    writer = csv.writer(out, lineterminator="\n",
+                        quoting=csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL)
     writer.writerow(CSV_COLUMNS)
-    for row in manifest.to_dict("records"):
+    for row in rows:
         name = Path(row["path"])
         row["file"] = (name.relative_to(path.parent) if name.is_relative_to(path.parent)
                        else name).as_posix()
         writer.writerow([row[c] for c in CSV_COLUMNS])
     return core.write_text(path, out.getvalue())
 
-# %% ../nbs/01a_corpora.ipynb #c3d9e500
+# %% ../nbs/01a_corpora.ipynb #e60aa2d4
 def audformat_header(folder: Path) -> dict[str, Any]:
     "The header of an audformat database, every value as text."
     import yaml
@@ -1198,7 +1222,7 @@ def scheme_labels(header: dict[str, Any], scheme: str) -> dict[str, Any]:
         header = header.get(key) if isinstance(header, dict) else None
     return header if isinstance(header, dict) else {}
 
-
+# %% ../nbs/01a_corpora.ipynb #34a411e6
 def audformat_rows(
     reading: Reading,
     header: dict[str, Any],  # of audformat_header
@@ -1275,38 +1299,39 @@ SOURCES = {
         "EmoDB (Burkhardt et al. 2005, doi:10.21437/Interspeech.2005-446) is freely available; "
         "cite the paper.")}
 
-# %% ../nbs/01a_corpora.ipynb #ff74850b
+# %% ../nbs/01a_corpora.ipynb #cc99ce0e
+def go_on(
+    url: str,
+    part: Path,  # what has come so far; what is missing is appended
+    quiet: bool = False,  # no progress bar
+) -> None:
+    "One connection: ask for what is missing and append it."
+    import requests
+
+    have = part.stat().st_size if part.exists() else 0
+    headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
+    with requests.get(url, headers=headers, stream=True, timeout=(15, 60)) as response:
+        if response.status_code == 416:  # nothing is missing; the checksum decides
+            return
+        response.raise_for_status()
+        have = have if response.status_code == 206 else 0  # 200: the server starts again
+        total = int(response.headers.get("content-length", 0)) + have
+        with (part.open("ab" if have else "wb") as f,
+              core.progress(total=total or None, initial=have, unit="B", unit_scale=True,
+                            desc=part.stem, disable=quiet) as bar):
+            for chunk in response.iter_content(1 << 16):
+                f.write(chunk)
+                bar.update(len(chunk))
+    if total and part.stat().st_size < total:
+        raise requests.ConnectionError("the connection ended early")
+
+# %% ../nbs/01a_corpora.ipynb #9f25c859
+@dataclass(frozen=True)
 class Resuming:
     "A downloader for pooch that goes on where an interrupted one stopped."
-
-    def __init__(
-        self,
-        part: Path,  # what has come so far; stays after an interruption
-        attempts: int = 4,  # new connections after a broken one
-        quiet: bool = False,  # no progress bar
-    ) -> None:
-        self.part, self.attempts, self.quiet = Path(part), attempts, quiet
-
-    def fetch(self, url: str) -> None:
-        "One connection: ask for what is missing and append it."
-        import requests
-
-        have = self.part.stat().st_size if self.part.exists() else 0
-        headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
-        with requests.get(url, headers=headers, stream=True, timeout=(15, 60)) as response:
-            if response.status_code == 416:  # nothing is missing; the checksum decides
-                return
-            response.raise_for_status()
-            have = have if response.status_code == 206 else 0  # 200: the server starts again
-            total = int(response.headers.get("content-length", 0)) + have
-            with (self.part.open("ab" if have else "wb") as f,
-                  core.progress(total=total or None, initial=have, unit="B", unit_scale=True,
-                                desc=self.part.stem, disable=self.quiet) as bar):
-                for chunk in response.iter_content(1 << 16):
-                    f.write(chunk)
-                    bar.update(len(chunk))
-        if total and self.part.stat().st_size < total:
-            raise requests.ConnectionError("the connection ended early")
+    part: Path  # what has come so far; stays after an interruption
+    attempts: int = 4  # connections before it gives up
+    quiet: bool = False  # no progress bar
 
     def __call__(self, url: str, output_file: str, pooch: Any, check_only: bool = False) -> None:
         "What pooch calls: fill `output_file`, in several connections if need be."
@@ -1315,7 +1340,7 @@ class Resuming:
         self.part.parent.mkdir(parents=True, exist_ok=True)
         for attempt in range(self.attempts):
             try:
-                self.fetch(url)
+                go_on(url, self.part, self.quiet)
                 break
             except (requests.ConnectionError, requests.Timeout,
                     requests.exceptions.ChunkedEncodingError):
@@ -1397,7 +1422,7 @@ def unpack(
         part.rename(folder)
     return folder
 
-# %% ../nbs/01a_corpora.ipynb #e60aa2d4
+# %% ../nbs/01a_corpora.ipynb #279dc8c8
 def download_files(
     source: Source,  # with `pointers`
     folder: Path,  # the corpus's own folder
@@ -1432,7 +1457,7 @@ def download_files(
             pool.shutdown(cancel_futures=True)
             raise
 
-
+# %% ../nbs/01a_corpora.ipynb #43ae32c1
 def download(
     name: str,  # 'RAVDESS', 'CREMA-D' or 'EmoDB'
     data_dir: Path | str | None = None,  # the corpus comes to data_dir/<name>; None: the project's

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PARTS', 'phrases', 'load_encoder', 'Prompts', 'prompts', 'embed_prompts', 'Standardise', 'Condition',
            'timestep_embedding', 'Conv', 'frames_last', 'GroupNorm', 'ResBlock', 'Attention', 'Stem', 'Modulation',
-           'check_denoiser', 'DenoiserNet', 'size_table']
+           'check_denoiser', 'Skip', 'DenoiserNet', 'size_table']
 
 # %% ../nbs/02b_denoiser.ipynb #ebd84487
 import math
@@ -232,15 +232,16 @@ def timestep_embedding(
 # %% ../nbs/02b_denoiser.ipynb #a471380c
 def _tap(g: Tensor, x: Tensor, s: int) -> Tensor:
     "Sum over frames of g[t] x[t + s]: (B, T, O) and (B, T, C) to (O, C)."
-    if s < 0:
-        return _tap(x, g, -s).T
-    flat_g, flat_x, n = g.flatten(0, 1), x.flatten(0, 1), g.shape[1]
-    if s == 0:
-        return flat_g.T @ flat_x
-    s = min(s, n)
-    # one matmul over the whole batch; what it takes from the next segment is subtracted
-    out = flat_g[:-s].T @ flat_x[s:]
-    return out.addmm_(g[:-1, n - s:].flatten(0, 1).T, x[1:, :s].flatten(0, 1), alpha=-1)
+    n, s = g.shape[1], max(-g.shape[1], min(s, g.shape[1]))
+    flat_g, flat_x, rows = g.flatten(0, 1), x.flatten(0, 1), g.shape[0] * n - abs(s)
+    later, sooner = max(-s, 0), max(s, 0)
+    out = flat_g[later:later + rows].T @ flat_x[sooner:sooner + rows]
+    # one matmul over the whole batch; what it takes from a neighbouring segment is subtracted
+    if s > 0:
+        out.addmm_(g[:-1, n - s:].flatten(0, 1).T, x[1:, :s].flatten(0, 1), alpha=-1)
+    elif s < 0:
+        out.addmm_(g[1:, :-s].flatten(0, 1).T, x[:-1, n + s:].flatten(0, 1), alpha=-1)
+    return out
 
 
 class _FrameConv(torch.autograd.Function):
@@ -263,11 +264,16 @@ class _FrameConv(torch.autograd.Function):
             1, [True, False, False])[0]
         rows, grads = (v.squeeze(2).transpose(1, 2) for v in (x, g))
         taps = [_tap(grads, rows, k * ctx.dilation - ctx.pad) for k in range(weight.shape[-1])]
-        return gx, torch.stack(taps, -1), g.sum((0, 2, 3)), None
+        return gx, torch.stack(taps, 1).transpose(1, 2), g.sum((0, 2, 3)), None
 
 # %% ../nbs/02b_denoiser.ipynb #022e06fa
 class Conv(nn.Conv1d):
     "A 1-D convolution over frames of (B, T, C): the layout that CPUs and tensor cores like best."
+
+    def __init__(self, *args: int, **kwargs: int):
+        super().__init__(*args, **kwargs)
+        # in memory (O, K, C), as the gradient comes and the kernels read it
+        self.weight.data = self.weight.data.transpose(1, 2).contiguous().transpose(1, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         "x (B, T, C) to (B, T, O)."
@@ -396,6 +402,25 @@ def check_denoiser(s: core.Denoiser) -> core.Denoiser:
     return s
 
 # %% ../nbs/02b_denoiser.ipynb #69ca5378
+class Skip(nn.Module):
+    "x_t on a direct way to the output, as loud as t says (zero at the start)."
+
+    def __init__(self, width: int, mels: int):
+        super().__init__()
+        self.width, self.mels = width, mels
+        self.layers = nn.Sequential(nn.Linear(width, width), nn.SiLU(),
+                                    nn.Linear(width, 3 * mels))
+        nn.init.zeros_(self.layers[-1].weight)
+        nn.init.zeros_(self.layers[-1].bias)
+
+    def forward(self, out: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        "out (B, 160, T): its means become means (1 + a_t) + b_t x_t + c_t, band by band."
+        e = self.layers(timestep_embedding(t, self.width))[:, :, None]
+        louder, gain, bias = e.chunk(3, 1)
+        mean, variance = out.split(self.mels, 1)
+        return torch.cat([mean * (1 + louder) + gain * x_t + bias, variance], 1)
+
+
 class DenoiserNet(nn.Module):
     "The denoiser of section 3.2: x_t, t and the condition in, 80 means and 80 variances out."
 
@@ -419,6 +444,7 @@ class DenoiserNet(nn.Module):
         self.norm, self.out = _norm(s.norm, c), Conv(c, 2 * mels, s.kernel, padding=s.kernel // 2)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
+        self.skip = Skip(s.time_channels, mels) if s.skip else None
 
     def forward(
         self,
@@ -434,7 +460,8 @@ class DenoiserNet(nn.Module):
         h = self.attention(h)
         for block in self.after:
             h = block(h, *next(steps))
-        return self.out(F.silu(self.norm(h))).transpose(1, 2).contiguous()
+        out = self.out(F.silu(self.norm(h))).transpose(1, 2)
+        return out.contiguous() if self.skip is None else self.skip(out, x_t, t)
 
 # %% ../nbs/02b_denoiser.ipynb #7133ff56
 def size_table(

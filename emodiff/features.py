@@ -11,7 +11,6 @@ __all__ = ['BLOCK', 'NOISY', 'SILENCE', 'CLIPS', 'HEADER', 'mel_basis', 'log_mel
 import contextlib
 import errno
 import functools
-import hashlib
 import json
 import math
 import os
@@ -33,18 +32,18 @@ import pandas as pd
 from . import core
 
 # %% ../nbs/01b_features.ipynb #3423b93a
+def _slaney(hz: float) -> float:
+    "Slaney's mel scale: linear to 1 kHz, logarithmic above."
+    return hz * 3 / 200 if hz < 1000 else 15 + math.log(hz / 1000) * 27 / math.log(6.4)
+
+
 @functools.lru_cache(maxsize=8)
 def mel_basis(
     settings: core.Features,
 ) -> np.ndarray:  # float32 (n_mels, n_fft // 2 + 1); rows integrate to 1 over Hz
     "Slaney's triangular Mel bands, each of unit area; librosa.filters.mel without its import."
-    step, log_step = 200 / 3, math.log(6.4) / 27  # Hz a mel below 1 kHz; nats a mel above
-
-    def mel(hz: float) -> float:
-        return hz / step if hz < 1000 else 15 + math.log(hz / 1000) / log_step
-
-    mels = np.linspace(mel(settings.f_min), mel(settings.f_max), settings.n_mels + 2)
-    edges = np.where(mels < 15, mels * step, 1000 * np.exp(log_step * (mels - 15)))
+    mels = np.linspace(_slaney(settings.f_min), _slaney(settings.f_max), settings.n_mels + 2)
+    edges = np.where(mels < 15, mels * 200 / 3, 1000 * np.exp(math.log(6.4) / 27 * (mels - 15)))
     bins = np.fft.rfftfreq(settings.n_fft, 1 / settings.sampling_rate)
     rise = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
     fall = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
@@ -93,7 +92,7 @@ def _mel(
         out[:, bands] = magnitude[:, bins] @ weights
 
 # %% ../nbs/01b_features.ipynb #4d13c769
-BLOCK = 128  # frames at once: their spectra stay in a core's cache
+BLOCK = 64  # frames at once: their spectra stay in the cache next to a core
 NOISY = 0.0035  # a band's share of its frame's norm below which float32 may err by 1e-4 nats
 
 
@@ -251,17 +250,18 @@ def decode(
                          f"{settings.min_seconds:g} s", "leave it out")
     return wave, rate
 
-# %% ../nbs/01b_features.ipynb #38f9769a
+# %% ../nbs/01b_features.ipynb #682f5509
 def _promised(clip: Any) -> float:
     "How many samples a channel the header promises; libsndfile corrects it where data are missing."
-    told = re.search(r"^ *(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", clip.extra_info, re.M)
+    log = clip.extra_info
+    told = re.search(r"^ *(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", log, re.M)
     if told and int(told[1]) < 0x7FFFFFFF:  # larger: the length a stream's header leaves open
         return round(clip.frames * int(told[1]) / max(1, int(told[2])))
-    if "ended unexpectedly" in clip.extra_info or "Junk after the last page" in clip.extra_info:
+    if "ended unexpectedly" in log or "Junk after the last page" in log:
         return math.inf  # Ogg tells that the end is missing, not how much
     return clip.frames
 
-
+# %% ../nbs/01b_features.ipynb #38f9769a
 SILENCE = 1e-4  # a channel that moves by less, of a full scale of 1, is silent (3 steps of 16 bits)
 
 
@@ -271,7 +271,10 @@ def _mix(clip: Any, path: str) -> np.ndarray:
     mono = clip.channels == 1
     short = clip.subtype == "PCM_16"  # NumPy turns these into floats faster than libsndfile
     kind, size = "int16" if short else "float32", (1 << 22) // clip.channels
-    while len(block := clip.read(size, kind, always_2d=not mono)):
+    for _ in range(0, clip.frames, size):
+        block = clip.read(size, kind, always_2d=not mono)
+        if not len(block):
+            break
         low = np.minimum(low, block.min(axis=0))
         high = np.maximum(high, block.max(axis=0))
         if short:
@@ -321,41 +324,44 @@ def _resampler(rate: int, new: int) -> Any:
     return soxr.ResampleStream(rate, new, 1, dtype="float32", quality="HQ")
 
 
-def _resample(
-    wave: np.ndarray,  # float32 (n,) at `rate`
-    rate: int,  # Hz
-    settings: core.Features,
-) -> np.ndarray:  # float32 at settings.sampling_rate, lacking whole hops of silence at its ends
-    "Resample, sparing what `trim` would cut anyway: half of RAVDESS is silence."
-    new, resampler = settings.sampling_rate, _resampler(rate, settings.sampling_rate)
-    common, hop = math.gcd(rate, new), round(512 * rate / new)
-    step = rate // common  # both rates have a sample at every multiple of this
-    if settings.trim_db and len(wave) > 8 * hop:
-        # 3 dB more as the two rates' frames do not coincide, 3 dB more for what lies above 11 kHz
-        start, end, loudest = trim(wave, settings.trim_db + 6, hop)
-        start = max(0, start - 2 * hop) // step * step
-        resampler.clear()
-        piece = resampler.resample_chunk(wave[start:end + 2 * hop], last=True)
-        front = start // step * (new // common)
-        aligned = np.concatenate((np.zeros(front % 512, np.float32), piece))
-        if 2 * trim(aligned, settings.trim_db)[2] * rate >= loudest * new:
-            return aligned
+def _resample(wave: np.ndarray, rate: int, new: int) -> np.ndarray:
+    "A whole wave at another rate."
+    resampler = _resampler(rate, new)
     resampler.clear()
     return resampler.resample_chunk(wave, last=True)
 
+# %% ../nbs/01b_features.ipynb #e1f9f3e8
+def _sounding(
+    wave: np.ndarray,  # float32 (n,) at `rate`
+    rate: int,  # Hz
+    settings: core.Features,
+) -> np.ndarray:  # float32 at settings.sampling_rate
+    "Resample and trim; what `trim` will cut need not be resampled: half of RAVDESS is silence."
+    new, hop = settings.sampling_rate, round(512 * rate / settings.sampling_rate)
+    step = rate // math.gcd(rate, new)  # both rates have a sample at every multiple of this
+    if rate != new and settings.trim_db and len(wave) > 8 * hop:
+        # 3 dB more as the two rates' frames do not coincide, 3 dB more for what lies above 11 kHz
+        start, end, loudest = trim(wave, settings.trim_db + 6, hop)
+        start = max(0, start - 2 * hop) // step * step
+        piece = _resample(wave[start:end + 2 * hop], rate, new)
+        front = start * new // rate % 512  # the hops are counted from the clip's first sample
+        piece = np.concatenate((np.zeros(front, np.float32), piece))
+        start, end, kept = trim(piece, settings.trim_db)
+        if 2 * kept * rate >= loudest * new:
+            return piece[start:end]
+    if rate != new:
+        wave = _resample(wave, rate, new)
+    start, end, _ = trim(wave, settings.trim_db) if settings.trim_db else (0, len(wave), 0)
+    return wave[start:end]
 
+# %% ../nbs/01b_features.ipynb #5e1339ef
 def load_audio(
     path: str | Path,
     settings: core.Features,
 ) -> np.ndarray:  # float32 (n,) at settings.sampling_rate
     "A clip as one channel: resampled, silence cut at both ends, peak normalised; or a BrokenClip."
     path = os.fspath(path)
-    wave, rate = decode(path, settings)
-    if rate != settings.sampling_rate:
-        wave = _resample(wave, rate, settings)
-    if settings.trim_db:
-        start, end, _ = trim(wave, settings.trim_db)
-        wave = wave[start:end]
+    wave = _sounding(*decode(path, settings), settings)
     if len(wave) < settings.min_seconds * settings.sampling_rate:
         raise BrokenClip(path, f"holds less than {settings.min_seconds:g} s of sound",
                          "leave it out")
@@ -468,16 +474,18 @@ CLIPS = 16  # clips a task: the unit in which a killed run continues
 HEADER = 128  # bytes before the data of mels.npy
 
 
-def _content(path: str) -> str:
-    "The hash of a clip's bytes, or its fault where it cannot be read."
-    try:
-        check_file(path)
-        with open(path, "rb") as f:
-            return hashlib.file_digest(f, "sha256").hexdigest()
-    except BrokenClip as e:
-        return e.fault
-    except OSError as e:
-        return str(e.strerror)
+def _contents(paths: Sequence[str]) -> list[str]:
+    "The hash of each clip's bytes, or its fault where it cannot be read."
+    hashes = []
+    for path in paths:
+        try:
+            check_file(path)
+            hashes.append(core.digest(Path(path)))
+        except BrokenClip as e:
+            hashes.append(e.fault)
+        except OSError as e:
+            hashes.append(str(e.strerror))
+    return hashes
 
 
 def _prepare_clips(paths: Sequence[str], settings: core.Features) -> dict[str, Any]:
@@ -540,7 +548,7 @@ def _fault(clip: list) -> bool:
     "True where a journal's clip is [fault, mend] and not a list of frames."
     return isinstance(clip[0], str)
 
-# %% ../nbs/01b_features.ipynb #e1f9f3e8
+# %% ../nbs/01b_features.ipynb #722948f4
 def _run_tasks(tasks: list[Sequence[str]], settings: core.Features, jobs: int) -> Iterable[dict]:
     "The tasks' results in their order, from processes; never many more in memory than processes."
     if jobs == 1 or len(tasks) < 4:  # starting processes costs more than a few clips
@@ -549,11 +557,11 @@ def _run_tasks(tasks: list[Sequence[str]], settings: core.Features, jobs: int) -
         with threadpool_limits(1, "blas"):  # as in the processes: more threads round differently
             yield from (_prepare_clips(task, settings) for task in tasks)
         return
-    from joblib import Parallel, delayed, parallel_config
+    from joblib import Parallel, delayed, effective_n_jobs, parallel_config
 
     from emodiff.features import _prepare_clips as work  # by name: a notebook's cannot be pickled
 
-    window = 16 * max(1, jobs)
+    window = 16 * effective_n_jobs(jobs)
     try:
         with (parallel_config("loky", inner_max_num_threads=1),
               Parallel(n_jobs=jobs, return_as="generator") as pool):
@@ -563,7 +571,7 @@ def _run_tasks(tasks: list[Sequence[str]], settings: core.Features, jobs: int) -
         raise core.EmodiffError("a process that prepares clips died, most often for want of "
                                 "memory; run it again with fewer jobs: it will go on.") from e
 
-
+# %% ../nbs/01b_features.ipynb #38ab207e
 def _make(part: Path, paths: list[str], settings: core.Features, jobs: int) -> None:
     "Fill a run's folder; what a killed run left there is kept as far as it is whole."
     whole = (part / "index.csv").exists() and not (part / "journal.jsonl").exists()
@@ -622,15 +630,22 @@ def prepare(
     if "path" not in manifest or not len(manifest):
         raise core.EmodiffError("the manifest has no clips (rows with a 'path'); "
                                 "read it with corpora.read_corpus.")
-    paths = [os.fspath(path) for path in manifest["path"]]
-    with ThreadPoolExecutor(8) as pool:
-        contents = list(core.progress(pool.map(_content, paths), total=len(paths), delay=2,
-                                      unit="clip", desc="hashing"))
+    if not isinstance(jobs, int) or jobs == 0:
+        raise core.EmodiffError(f"jobs must be a number of processes, or -1 for all, not {jobs!r}.")
+    paths = [str(path) for path in manifest["path"]]
+    batches = [paths[i:i + 64] for i in range(0, len(paths), 64)]
+    with ThreadPoolExecutor(max(1, jobs)) as pool:
+        hashed = core.progress(pool.map(_contents, batches), total=len(batches), delay=2,
+                               unit="x 64 clips", desc="hashing")
+        contents = [content for batch in hashed for content in batch]
     inputs = {"clips": len(paths), "contents": core.digest(contents),
               "features": core.to_dict(settings)}
-    run = core.cached_run(
-        "features", inputs,
-        functools.partial(_make, paths=paths, settings=settings, jobs=jobs), ["features"])
+    make = functools.partial(_make, paths=paths, settings=settings, jobs=jobs)
+    try:
+        run = core.cached_run("features", inputs, make, ["features"])
+    except OSError as e:
+        raise core.EmodiffError(f"cannot write below {core.runs_dir()} ({e.strerror}); free space "
+                                "or set EMODIFF_HOME, and run it again: it will go on.") from e
     index = pd.read_csv(run.folder / "index.csv")
     table = manifest.iloc[index["row"]].reset_index(drop=True)
     table = table.assign(segment=index["segment"], frames=index["frames"], synthetic=False)

@@ -4,17 +4,18 @@
 
 # %% auto #0
 __all__ = ['START', 'SAMPLERS', 'Walker', 'sampling_chain', 'Ancestral', 'Ddim', 'Dpm', 'walk', 'Generator', 'load', 'Guided',
-           'SampleNoise', 'sample_numbers', 'Drawer', 'samples', 'synthesise', 'check_sampling', 'main', 'HifiGan',
-           'GriffinLim', 'load_vocoder', 'vocode', 'write_wav', 'write_speech']
+           'SampleNoise', 'sample_numbers', 'Drawer', 'samples', 'synthesise', 'check_sampling', 'main', 'matrix_rate',
+           'sampling_speed', 'HifiGan', 'GriffinLim', 'load_vocoder', 'vocode', 'write_wav', 'write_speech']
 
 # %% ../nbs/02d_sampling.ipynb #312c767e
 import argparse
 import functools
 import sys
+import time
 import warnings
 import wave
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from . import core
 from .denoiser import embed_prompts
 from .diffusion import GaussianDiffusion
 from .features import Segments, mel_basis, save_segments, unscale, valid_frames
-from .training import Pretrained, join, load_pretrained
+from .training import Pretrained, join, load_pretrained, memory
 
 # %% ../nbs/02d_sampling.ipynb #71b2b88b
 START = 5e-5  # abar at which the solvers start; x_t differs from noise by 0.7 % there
@@ -152,8 +153,13 @@ class Generator:
     diffusion: GaussianDiffusion  # the whole chain, as trained
     settings: core.Settings  # that it was trained with
     shape: tuple[int, int] = (80, 256)  # Mel bands and frames of a segment
+    prompt: tuple[int, int] = (3, 384)  # vectors of a prompt and their length
     key: str = ""  # tells one trained generator from another
     device: str = "cpu"  # where the network is
+
+    def to(self, device: str) -> "Generator":
+        "The same generator on another device."
+        return replace(self, net=self.net.to(device), device=device)
 
 
 def load(
@@ -174,8 +180,9 @@ def load(
         raise core.EmodiffError(f"{str(source)!r} is neither a folder nor a hub name that can be "
                                 "reached; name a generator's folder.") from e
     diffusion = GaussianDiffusion(trained.settings.diffusion)
-    return Generator(trained.net, diffusion, trained.settings, tuple(trained.config["shape"]),
-                     trained.config["key"], device)
+    c = trained.config
+    return Generator(trained.net, diffusion, trained.settings, tuple(c["shape"]),
+                     (c["prompt_len"], c["prompt_dim"]), c["key"], device)
 
 # %% ../nbs/02d_sampling.ipynb #a334bf8b
 class Guided:
@@ -242,8 +249,8 @@ def sample_numbers(plan: pd.DataFrame) -> np.ndarray:
 class Drawer:
     "Draws chunks of samples, in smaller pieces where memory runs out."
 
-    def __init__(self, generator: Generator, settings: core.Sampling, bar: Any = None):
-        self.generator, self.settings, self.bar = generator, settings, bar
+    def __init__(self, generator: Generator, settings: core.Sampling):
+        self.generator, self.settings, self.bar = generator, settings, None
         self.chain = sampling_chain(generator.diffusion, settings.sampler, settings.steps)
         self.limit = settings.batch  # samples at once
 
@@ -297,6 +304,8 @@ def _open_folder(folder: Path, key: str) -> None:
                       stacklevel=3)
         for old in folder.glob("samples-*.npy"):
             old.unlink()
+    for half in folder.glob(".samples-*"):  # what a killed run was just writing
+        half.unlink()
     core.write_text(mark, key + "\n")
 
 
@@ -320,27 +329,28 @@ def samples(
     "Draw samples chunk by chunk; chunks that lie in the folder already are not drawn again."
     group, device = join(generator.device)
     if device != generator.device:
-        generator = Generator(generator.net.to(device), generator.diffusion, generator.settings,
-                              generator.shape, generator.key, device)
+        generator = generator.to(device)
     mels = np.zeros((len(seeds), *generator.shape), np.float16)
     if folder is not None and group.rank == 0:
         _open_folder(folder, key)
     group.barrier()
     starts = range(0, len(seeds), settings.batch)
-    with core.progress(total=len(seeds) * settings.steps, desc="samples", unit="step",
-                       disable=group.rank > 0, delay=5) as bar:
-        drawer = Drawer(generator, settings, bar)
+    drawer = Drawer(generator, settings)
+    with core.progress(total=len(seeds) * drawer.chain.T, desc="samples", unit="step",
+                       disable=group.rank > 0, delay=5) as drawer.bar:
         for start in starts[group.rank::group.world]:
             rows = np.arange(start, min(start + settings.batch, len(seeds)))
             path = None if folder is None else folder / f"samples-{start:06d}.npy"
             chunk = None if path is None else _kept(path, mels[rows].shape)
-            if chunk is None:
+            if chunk is not None:
+                drawer.bar.update(len(rows) * drawer.chain.T)
+            else:
                 chunk = drawer.draw(vectors[index[rows]], [seeds[i] for i in rows])
                 if path is not None:
                     with core.atomic(path) as tmp, tmp.open("wb") as f:
                         np.save(f, chunk, allow_pickle=False)
             mels[rows] = chunk
-            bar.set_postfix_str(f"{rows[-1] + 1} of {len(seeds)} samples")
+            drawer.bar.set_postfix_str(f"{rows[-1] + 1} of {len(seeds)} samples")
     return _share(mels, group, device)
 
 # %% ../nbs/02d_sampling.ipynb #86bc40ca
@@ -359,22 +369,25 @@ def synthesise(
         raise core.EmodiffError("the plan has no rows; ask for at least one sample.")
     device = core.pick_device(device or generator.device)
     if device != generator.device:
-        generator = Generator(generator.net.to(device), generator.diffusion, generator.settings,
-                              generator.shape, generator.key, device)
+        generator = generator.to(device)
     numbers = sample_numbers(plan)
     prompts = embed_prompts(plan, generator.settings.denoiser)
     key = core.digest({"generator": generator.key, "plan": plan.to_csv(), "seed": seed,
-                       "sampling": core.to_dict(settings), "device": device.split(":")[0]})
+                       "sampling": core.to_dict(settings), "device": device.split(":")[0],
+                       "code": core.code_version("sampling", "denoiser", "diffusion")})
     mels = samples(generator, prompts.vectors, prompts.index,
                    [core.seed_for("sample", seed, n) for n in numbers], settings,
                    None if folder is None else Path(folder), key)
-    frames = np.array([valid_frames(mel) for mel in mels])
+    # trimmed speech is never quieter than -0.3 at its end; what comes later is padding
+    frames = np.array([valid_frames(mel, margin=0.5) for mel in mels])
+    for mel, last in zip(mels, frames, strict=True):
+        mel[:, last:] = -1
     features = generator.settings.features
     return Segments(mels, plan.reset_index(drop=True).assign(
         path="", utterance=[f"synthetic-{n}" for n in numbers], sample=numbers, segment=0,
         frames=frames, seconds=frames * features.hop / features.sampling_rate, synthetic=True))
 
-
+# %% ../nbs/02d_sampling.ipynb #263bf5bb
 def check_sampling(s: core.Sampling) -> None:
     "Refuse numbers that make no sense."
     core.one_of("sampler", s.sampler, SAMPLERS)
@@ -406,7 +419,7 @@ def main(arguments: list[str] | None = None) -> None:
         raise core.EmodiffError(f"{a.plan} is not a file; name a CSV with text, emotion, speaker.")
     plan = pd.read_csv(a.plan, keep_default_na=False)
     made = synthesise(generator, plan, settings, a.seed, folder=Path(a.folder) / "parts")
-    if join(generator.device)[0].rank == 0:
+    if join(generator.device)[0].rank == 0:  # they all hold all samples
         save_segments(made, a.folder)
         if a.vocoder is not None:
             features = generator.settings.features
@@ -414,6 +427,52 @@ def main(arguments: list[str] | None = None) -> None:
             waves = vocode(made.mels, made.table["frames"], vocoder, features)
             write_speech(waves, made.table, Path(a.folder) / "waves", features)
         print(f"{len(made)} segments in {a.folder}")
+
+# %% ../nbs/02d_sampling.ipynb #a920843b
+def matrix_rate(device: str, precision: str, size: int = 0, seconds: float = 1.0) -> float:
+    "TFLOP/s of multiplying square matrices of a size (0: 8192 on CUDA, 1024 on the CPU)."
+    size = size or (8192 if device.startswith("cuda") else 1024)
+    kind = torch.bfloat16 if precision == "bf16" else torch.float32
+    a, b = torch.randn(2, size, size, device=device).to(kind)
+    rate, _ = _passes(lambda: a @ b, device, seconds)
+    return rate * 2 * size**3 / 1e12
+
+
+def _passes(work: Callable[[], Any], device: str, seconds: float) -> tuple[float, int]:
+    "How often a second `work` can be done, and how often it was."
+    wait = torch.cuda.synchronize if device.startswith("cuda") else (lambda: None)
+    work()
+    wait()
+    start, count = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds or count < 2:
+        work()
+        wait()
+        count += 1
+    return count / (time.perf_counter() - start), count
+
+
+def sampling_speed(
+    generator: Generator,
+    batch: int = 64,  # samples at once; the paper: 64
+    steps: int = 10,  # of each walk that is timed
+    seconds: float = 5.0,  # how long to measure
+) -> dict[str, float]:  # steps a second, TFLOP/s, share of the matrix rate, GiB
+    "How fast a generator is sampled with dpm and without guidance."
+    from torch.utils.flop_counter import FlopCounterMode
+
+    device, settings = generator.device, generator.settings
+    vectors = np.zeros((batch, *generator.prompt), np.float32)
+    chain, model = sampling_chain(generator.diffusion, "dpm", steps), Guided(generator, vectors)
+    noise = SampleNoise(list(range(batch)), generator.shape, device)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(noise(), 0)
+    walks, _ = _passes(lambda: walk(model, chain, "dpm", noise), device, seconds)
+    tflops = walks * chain.T * counter.get_total_flops() / 1e12
+    precision = core.pick_precision(settings.training.precision, device)
+    rate = matrix_rate(device, precision)
+    return {"batch": batch, "precision": precision, "steps per second": walks * chain.T,
+            "TFLOP/s": tflops, "matrix TFLOP/s": rate, "share": tflops / rate,
+            "GiB": memory(device)}
 
 # %% ../nbs/02d_sampling.ipynb #1eee86fb
 class HifiGan:
@@ -570,7 +629,7 @@ def write_speech(
     return manifest
 
 # %% ../nbs/02d_sampling.ipynb #2b2e11c5
-if __name__ == "__main__" and "ipykernel" not in sys.modules:
+if __name__ == "__main__" and "__file__" in globals():  # python -m, not a notebook
     try:
         main()
     except core.EmodiffError as error:

@@ -19,7 +19,6 @@ import io
 import json
 import math
 import os
-import resource
 import shutil
 import sys
 import time
@@ -157,10 +156,11 @@ def _checksum(tensors: dict[str, Tensor]) -> int:
 def write_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> Path:
     "A safetensors file, atomically, with a checksum and a JSON-able `about` in its header."
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    header = {"format": str(FORMAT), "crc": str(_checksum(tensors)), "about": json.dumps(about)}
+    header = {"format": FORMAT, "crc": _checksum(tensors), "about": about}
     with core.atomic(path) as tmp:
         try:
-            save_file(tensors, tmp, metadata=header)
+            # one key, for safetensors writes several in an order that changes from run to run
+            save_file(tensors, tmp, metadata={"emodiff": json.dumps(header, sort_keys=True)})
         except SafetensorError as e:  # its way to say that the disk is full
             raise OSError(str(e)) from e
     return path
@@ -179,20 +179,19 @@ def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], di
                                 "reads only safetensors: save the weights again as such.")
     try:
         with safe_open(path, "pt") as f:
-            header = f.metadata() or {}
+            header = json.loads((f.metadata() or {}).get("emodiff", "{}"))
         tensors = load_file(path, device="cpu")
     except (SafetensorError, OSError, ValueError) as e:
         raise core.EmodiffError(f"{path} is damaged ({e}); delete it, and train or copy it "
                                 "again.") from e
-    if header.get("format") != str(FORMAT):
+    if header.get("format") != FORMAT:
         raise core.EmodiffError(f"{path} has format {header.get('format', 'none')}, this version "
                                 f"reads {FORMAT}; install the emodiff that wrote it, or train "
                                 "again.")
-    if header.get("crc") != str(_checksum(tensors)):
+    if header.get("crc") != _checksum(tensors):
         raise core.EmodiffError(f"{path} is damaged (its checksum differs); delete it, and train "
                                 "or copy it again.")
-    about = json.loads(header.get("about", "{}"))
-    return {k: v.to(device) for k, v in tensors.items()}, about
+    return {k: v.to(device) for k, v in tensors.items()}, header["about"]
 
 # %% ../nbs/02c_training.ipynb #5f125b19
 BINS = 4  # the history shows the loss of every quarter of the timesteps
@@ -523,8 +522,8 @@ def join(device: str) -> tuple[Group, str]:
     from accelerate import Accelerator
 
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")
-    return (Group(accelerator.process_index, accelerator.num_processes, accelerator),
-            str(accelerator.device))
+    group = Group(accelerator.process_index, accelerator.num_processes, accelerator)
+    return group, "cpu" if accelerator.device.type == "cpu" else str(accelerator.device)
 
 # %% ../nbs/02c_training.ipynb #aa8ce042
 def check_training(s: core.Training, world: int = 1) -> None:
@@ -554,7 +553,9 @@ def content(segments: Any) -> str:
 def inputs(segments: Any, settings: core.Settings, seed: int, device: str) -> dict[str, Any]:
     "Everything that decides the weights."
     parts = {k: core.to_dict(getattr(settings, k)) for k in ("diffusion", "denoiser", "training")}
-    return {**parts, "segments": content(segments), "seed": seed, "device": device.split(":")[0]}
+    del parts["training"]["checkpoint_every"]  # how often is not what
+    return {**parts, "segments": content(segments), "seed": seed, "device": device.split(":")[0],
+            "precision": core.pick_precision(settings.training.precision, device)}
 
 # %% ../nbs/02c_training.ipynb #34e3a2ac
 def set_up(
@@ -628,7 +629,7 @@ def train_generator(
     group.barrier()
     return folder
 
-# %% ../nbs/02c_training.ipynb #b21634ef
+# %% ../nbs/02c_training.ipynb #f9409742
 def finished(folder: Path, key: str) -> bool:
     "True where this very training is finished already; another one's folder is refused."
     if not (folder / "config.json").exists():
@@ -643,10 +644,14 @@ def memory(device: str) -> float:
     "The most memory held so far, GiB: the device's on CUDA, else the process's."
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device) / 2**30
+    try:
+        import resource
+    except ImportError:  # Windows
+        return math.nan
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB; bytes on macOS
     return peak / (2**30 if sys.platform == "darwin" else 2**20)
 
-
+# %% ../nbs/02c_training.ipynb #b21634ef
 class Report:
     "The history's rows and the progress bar's numbers."
 
@@ -820,7 +825,7 @@ def plot_history(folder: Path | str) -> Any:  # a matplotlib Figure
 
 # %% ../nbs/02c_training.ipynb #33366043
 class Live:
-    "The learning curve, drawn again at every checkpoint of a training in a notebook."
+    "The learning curve, drawn again and saved as learning_curve.png at every checkpoint."
 
     def __init__(self, folder: Path):
         self.folder, self.handle = folder, None
@@ -830,7 +835,9 @@ class Live:
         from IPython.display import Image, display
 
         data = io.BytesIO()
-        plot_history(self.folder).savefig(data, format="png")
+        plot_history(self.folder).savefig(data, format="png", metadata={"Software": None})
+        with core.atomic(self.folder / "learning_curve.png") as tmp:
+            tmp.write_bytes(data.getvalue())
         image = Image(data=data.getvalue())
         if self.handle is None:
             self.handle = display(image, display_id=True)
@@ -843,13 +850,14 @@ def generator(
     settings: core.Settings,
     device: str = "cpu",
     seed: int = 0,
+    live: bool = False,  # draw the learning curve while training, in a notebook
 ) -> core.Run:  # its folder is a finished generator
     "A trained generator from the run cache, or trained now; a killed training is gone on with."
     group, device = join(core.pick_device(device))
 
     def make(part: Path) -> None:
         group.tell(part)
-        train_generator(segments, settings, part, device, seed, keep=False)
+        train_generator(segments, settings, part, device, seed, live, keep=False)
 
     if group.rank == 0:
         run = core.cached_run("generator", inputs(segments, settings, seed, device), make,
@@ -892,12 +900,17 @@ def main(arguments: list[str] | None = None) -> int:
         settings = core.load_preset(args.preset, **parse_changes(args.set))
         given = load_segments(Path(args.segments)), settings
         device, seed = core.pick_device(args.device), args.seed
-        print(train_generator(*given, args.out, device, seed) if args.out
-              else generator(*given, device, seed).folder)
+        folder = (train_generator(*given, args.out, device, seed) if args.out
+                  else generator(*given, device, seed).folder)
+        if int(os.environ.get("RANK", "0")) == 0:
+            print(folder)
         return 0
     except core.EmodiffError as e:
         print(f"emodiff: {e}", file=sys.stderr)
         return 1
+    finally:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__" and getattr(globals().get("__spec__"), "name", "") == "emodiff.training":
