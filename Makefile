@@ -37,9 +37,10 @@ $(STAMP): constraints.txt settings.ini setup.py
 	@$(BIN)/pip check
 	@touch $(STAMP)
 
-# maintainers: bring the executed chapters of the demo preset back into nbs/, as committed
+# maintainers: bring the executed demo chapters back into nbs/ and the tables into the README
 notebooks:
 	@$(BIN)/python tests/adopt.py figures/demo/notebooks $(CHAPTERS)
+	@$(BIN)/python tests/results.py
 
 clean:
 	rm -rf .venv build dist *.egg-info data/runs

@@ -117,7 +117,7 @@ class Denoiser:
 @dataclass(frozen=True)
 class Training:
     "The generator's training loop (section 3.2)."
-    steps: int = 250  # optimiser steps; the paper: about 120,000
+    steps: int = 220  # optimiser steps; the paper: about 120,000
     batch: int = 16  # segments a step; the paper: 64
     lr: float = 4e-3  # AdamW; few steps want large ones; the paper is silent, IDDPM: 1e-4
     warmup: int = 50  # steps of linear warm-up; IDDPM: none
@@ -153,7 +153,7 @@ class Classifier:
     hidden: int = 48  # BLSTM units a direction; the paper is silent
     conv_dropout: float = 0.1  # (section 5.2)
     lstm_dropout: float = 0.2  # (section 5.2)
-    steps: int = 120  # optimiser steps of every arm; 0 = `epochs` over the real training set
+    steps: int = 100  # optimiser steps of every arm; 0 = `epochs` over the real training set
     epochs: int = 100  # (section 5.2); used where steps is 0
     batch: int = 32  # the paper: 64
     lr: float = 2e-3  # Adam; the paper: 1e-5
@@ -450,6 +450,7 @@ def save_table(
     for column in shown.columns:
         if shown[column].dtype.kind == "f":
             shown[column] = ["n/a" if np.isnan(v) else f"{v:.{digits}f}" for v in shown[column]]
+        shown[column] = shown[column].astype(object).where(shown[column].notna(), "n/a")
     text = shown.to_markdown(index=False, disable_numparse=True)
     write_text(out / f"{name}.md", (f"{caption}\n\n" if caption else "") + text + "\n")
     return out / f"{name}.csv"
@@ -557,7 +558,8 @@ def check_parameters(
         if kind is list and isinstance(value, str):
             value = values[name] = _as_list(value)
         if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
-            raise EmodiffError(f"parameter {name!r} must be a {kind.__name__}, not {value!r}.")
+            raise EmodiffError(f"parameter {name!r} must be of type {kind.__name__}, "
+                               f"not {value!r}.")
     return values
 
 # %% ../nbs/00_core.ipynb #8ebd5a64

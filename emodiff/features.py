@@ -563,7 +563,8 @@ def _run_tasks(tasks: list[Sequence[str]], settings: core.Features, jobs: int) -
 
     window = 16 * effective_n_jobs(jobs)
     try:
-        with (parallel_config("loky", inner_max_num_threads=1),
+        # idle workers leave soon: a test runner's process ends only after its children
+        with (parallel_config("loky", inner_max_num_threads=1, idle_worker_timeout=5),
               Parallel(n_jobs=jobs, return_as="generator") as pool):
             for i in range(0, len(tasks), window):
                 yield from pool(delayed(work)(task, settings) for task in tasks[i:i + window])
@@ -604,13 +605,16 @@ def _make(part: Path, paths: list[str], settings: core.Features, jobs: int) -> N
     _finish(part, entries, settings)
 
 # %% ../nbs/01b_features.ipynb #708aece1
-def _tell_rejected(folder: Path, paths: list[str]) -> int:
+def _tell_rejected(folder: Path, paths: list[str], read: Iterable[Any] = ()) -> int:
     "Write rejected.csv and count it; not by _make, as names may change where contents do not."
     from filelock import FileLock
 
     faults = json.loads((folder / "rejected.json").read_text("utf-8"))
     table = pd.DataFrame([(paths[int(row)].replace("\0", "\\0"), *fault)
                           for row, fault in faults.items()], columns=["file", "fault", "mend"])
+    count = len(table)
+    if read:  # what the corpus's reader set aside before
+        table = pd.concat([table, pd.DataFrame(list(read))[["file", "fault", "mend"]]])
     text = table.to_csv(index=False, lineterminator="\n").encode("utf-8", "surrogateescape")
     with FileLock(folder.with_suffix(".lock")):
         for path in folder.glob(".rejected-*"):  # of a killed run
@@ -618,7 +622,7 @@ def _tell_rejected(folder: Path, paths: list[str]) -> int:
         if not (folder / "rejected.csv").exists() or (folder / "rejected.csv").read_bytes() != text:
             with core.atomic(folder / "rejected.csv") as tmp:
                 tmp.write_bytes(text)
-    return len(table)
+    return count
 
 # %% ../nbs/01b_features.ipynb #f5f50585
 def prepare(
@@ -649,7 +653,7 @@ def prepare(
     index = pd.read_csv(run.folder / "index.csv")
     table = manifest.iloc[index["row"]].reset_index(drop=True)
     table = table.assign(segment=index["segment"], frames=index["frames"], synthetic=False)
-    rejected = _tell_rejected(run.folder, paths)
+    rejected = _tell_rejected(run.folder, paths, manifest.attrs.get("rejected", ()))
     if rejected:
         warnings.warn(f"{rejected} of {len(paths)} clips cannot be used; "
                       f"{run.folder / 'rejected.csv'} says why", stacklevel=2)

@@ -321,21 +321,26 @@ def run_plan(
     title: str = "recognisers",  # of the progress bar
 ) -> pd.DataFrame:  # predictions of all cells: their names, then a row per test utterance
     "Train and test every cell, in parallel processes; a re-run draws from the cache."
-    from joblib import Parallel, delayed
+    from joblib import Parallel, delayed, parallel_config
 
     cells = list(cells)
     marks = {name: segments_digest(pool) for name, pool in pools.items()}
     jobs = 1 if device.startswith("cuda") else min(settings.protocol.jobs, len(cells))
-    work = Parallel(n_jobs=jobs, return_as="generator", max_nbytes=1_000_000)(
-        delayed(cell_run)(cell, pools, marks, settings.classifier, device) for cell in cells)
-    parts = []
-    for cell, run in zip(cells, progress(work, total=len(cells), desc=title, unit="fit"),
-                         strict=True):
-        text = {"corpus": str, "speaker": str, "utterance": str}
-        part = pd.read_csv(run.folder / "predictions.csv", dtype=text, keep_default_na=False)
-        names = {**cell.names(), "key": run.key, "seconds": run.seconds}
-        parts.append(pd.concat([pd.DataFrame(names, index=part.index), part], axis=1))
+    tasks = (delayed(cell_run)(c, pools, marks, settings.classifier, device) for c in cells)
+    # idle workers leave soon: a process that ends waits for them
+    with parallel_config("loky", n_jobs=jobs, idle_worker_timeout=5, max_nbytes=1_000_000):
+        work = Parallel(return_as="generator")(tasks)
+        parts = [_results(cell, run) for cell, run in
+                 zip(cells, progress(work, total=len(cells), desc=title, unit="fit"), strict=True)]
     return pd.concat(parts, ignore_index=True)
+
+
+def _results(cell: Cell, run: Run) -> pd.DataFrame:
+    "A finished cell's predictions, with its names, key and duration."
+    text = {"corpus": str, "speaker": str, "utterance": str}
+    part = pd.read_csv(run.folder / "predictions.csv", dtype=text, keep_default_na=False)
+    names = {**cell.names(), "key": run.key, "seconds": run.seconds}
+    return pd.concat([pd.DataFrame(names, index=part.index), part], axis=1)
 
 # %% ../nbs/04d_protocol.ipynb #c74114a7
 def within_cells(

@@ -378,8 +378,9 @@ def synthesise(
     mels = samples(generator, prompts.vectors, prompts.index,
                    [core.seed_for("sample", seed, n) for n in numbers], settings,
                    None if folder is None else Path(folder), key)
-    # trimmed speech is never quieter than -0.3 at its end; what comes later is padding
-    frames = np.array([valid_frames(mel, margin=0.5) for mel in mels])
+    # trimmed real speech ends within 2 frames of where its bands' mean last exceeds -0.85
+    loud = mels.mean(1, dtype=np.float32, keepdims=True)
+    frames = np.array([valid_frames(mel, margin=0.15) for mel in loud])
     for mel, last in zip(mels, frames, strict=True):
         mel[:, last:] = -1
     features = generator.settings.features

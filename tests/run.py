@@ -2,6 +2,7 @@
 
 Ends with the line `N passed, N failed`, counting notebooks.
 """
+import importlib.util
 import json
 import os
 import shutil
@@ -102,6 +103,9 @@ def main() -> int:
     for found in (check_copy(), check_lint()):
         for stem, lines in found.items():
             faults.setdefault(stem, []).extend(lines)
+    for name in ("torchvision", "torchaudio"):  # beside a CPU torch they break transformers
+        if importlib.util.find_spec(name):
+            faults[""].append(f"{name} is installed in this environment; remove it")
     if not any(p.stem == "05_cross_corpus" for p in NBS):
         faults[""].append("nbs/05_cross_corpus.ipynb is missing")
     with ThreadPoolExecutor(max_workers=min(2, os.cpu_count() or 1)) as pool:
