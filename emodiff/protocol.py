@@ -395,9 +395,10 @@ def adaptation_cells(
     "The cells of Fig. 4: growing shares of the target's adaptation half join the training set."
     cells = []
     name = str(target.table["corpus"].iloc[0])
+    # the halves are the same for every seed: all seeds are tested on the same speakers
+    half = np.flatnonzero(speaker_halves(target.table))
+    rest = np.setdiff1d(np.arange(len(target)), half)
     for arm, share, seed in itertools.product(arms, settings.adaptation, range(settings.seeds)):
-        half = np.flatnonzero(speaker_halves(target.table, seed))
-        rest = np.setdiff1d(np.arange(len(target)), half)
         # a share of the whole corpus: 0.5 is the whole adaptation half
         part = utterance_share(target.table.iloc[half], min(1.0, share / 0.5), "adapt", seed)
         train = {"real": np.arange(len(source))} if arm.real else {}
