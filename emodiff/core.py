@@ -83,7 +83,7 @@ class Features:
     max_seconds: float = 1200.0  # longer ones too: recordings, not utterances (and memory)
     min_tail: float = 0.25  # seconds; a long clip's shorter last segment is left out; 0 = kept
 
-
+# %% ../nbs/00_core.ipynb #95f30b5a
 @dataclass(frozen=True)
 class Diffusion:
     "The diffusion process (section 3.1)."
@@ -94,7 +94,7 @@ class Diffusion:
     loss: str = "hybrid"  # 'hybrid' (arXiv 2102.09672 Eq. 16), 'vlb' or 'mse'
     bins: int = 256  # levels of the t = 0 likelihood's bins over [-1, 1]; Mels are not 8-bit
 
-# %% ../nbs/00_core.ipynb #be6f1157
+# %% ../nbs/00_core.ipynb #805568a3
 @dataclass(frozen=True)
 class Denoiser:
     "The 1-D denoiser and its condition (section 3.2)."
@@ -113,7 +113,7 @@ class Denoiser:
     encoder: str = "minilm"  # 'minilm' (embedded), a hub name or a folder with a BERT
     condition: str = "apart"  # text, emotion, speaker embedded 'apart', or as one 'joint' sentence
 
-
+# %% ../nbs/00_core.ipynb #be6f1157
 @dataclass(frozen=True)
 class Training:
     "The generator's training loop (section 3.2)."
@@ -227,7 +227,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 
-
+# %% ../nbs/00_core.ipynb #46070319
 def replace(settings: Any, /, **changes: Any) -> Any:
     "A copy of a settings dataclass with some fields changed; a misspelt field is an error."
     names = [f.name for f in dataclasses.fields(settings)]
@@ -380,7 +380,7 @@ def code_version(*modules: str) -> str:
     parts = [_code(path, path.stat().st_mtime_ns) for path in paths]
     return digest(parts)[:16]
 
-# %% ../nbs/00_core.ipynb #805568a3
+# %% ../nbs/00_core.ipynb #272b1652
 @dataclass(frozen=True)
 class Run:
     "An entry of the run cache."
@@ -402,7 +402,7 @@ def _whole(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
-
+# %% ../nbs/00_core.ipynb #7557d1dc
 def cached_run(
     kind: str,  # what is made, e.g. 'generator': a folder below data/runs
     inputs: dict[str, Any],  # everything that decides the result, JSON-able

@@ -401,7 +401,7 @@ def check_denoiser(s: core.Denoiser) -> core.Denoiser:
             raise core.EmodiffError(f"setting of Denoiser: {rule}.")
     return s
 
-# %% ../nbs/02b_denoiser.ipynb #69ca5378
+# %% ../nbs/02b_denoiser.ipynb #d6bf6745
 class Skip(nn.Module):
     "x_t on a direct way to the output, as loud as t says (zero at the start)."
 
@@ -420,7 +420,7 @@ class Skip(nn.Module):
         mean, variance = out.split(self.mels, 1)
         return torch.cat([mean * (1 + louder) + gain * x_t + bias, variance], 1)
 
-
+# %% ../nbs/02b_denoiser.ipynb #69ca5378
 class DenoiserNet(nn.Module):
     "The denoiser of section 3.2: x_t, t and the condition in, 80 means and 80 variances out."
 

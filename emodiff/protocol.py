@@ -384,7 +384,7 @@ def cross_cells(
                           {"target": np.flatnonzero(chosen)}, arm.augment))
     return cells
 
-
+# %% ../nbs/04d_protocol.ipynb #77c9ad5c
 def adaptation_cells(
     source: Segments,  # real segments trained on
     target: Segments,  # real segments: half for adaptation, half for the test
