@@ -33,7 +33,7 @@ $(STAMP): constraints.txt settings.ini setup.py
 	@$(BIN)/python -c "import sys; sys.exit(sys.version_info < (3, 11))" \
 	  || { echo "emodiff needs Python 3.11 or newer: make PY=python3.11"; exit 1; }
 	@echo "Installing the pinned environment into .venv (2-4 minutes the first time) ..."
-	@$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
+	@$(BIN)/pip install --quiet --no-compile -c constraints.txt -e ".[dev]"
 	@$(BIN)/pip check
 	@touch $(STAMP)
 
