@@ -552,6 +552,7 @@ def summarise(
                      "seeds": len(by_seed), "speakers": c.shape[1], "utterances": int(total[0])})
     table = pd.DataFrame(rows)
     table.insert(table.columns.get_loc("p") + 1, "p_holm", holm(table["p"]))
+    table.attrs["tested on"] = sorted(predictions["corpus"].unique())
     return table
 
 # %% ../nbs/04d_protocol.ipynb #a71a53ff
@@ -560,9 +561,10 @@ def paper_shape(
     table: str,  # 'table2' or 'table3', for the paper's targets
     arms: Iterable[Arm] = ARMS,  # in the order of the rows
 ) -> pd.DataFrame:  # method, real, synthetic, real + synthetic, as text
-    "One row per method, one column per kind of training data; the paper's row below each."
+    "One row per method; the paper's row below each where it tested on the same corpus."
     known, found = targets(), summary.set_index("arm")
     known = known[known["table"] == table]
+    published = summary.attrs.get("tested on") == sorted(known["corpus"].unique())
     rows: dict[str, dict[str, str]] = {}
     for arm in arms:
         if arm.name not in found.index:
@@ -572,6 +574,8 @@ def paper_shape(
         between = "" if np.isnan(r["low"]) else f" [{r['low']:.1f}, {r['high']:.1f}]"
         cell = f"{r['uar']:.1f}{spread}{between}"
         rows.setdefault(arm.method, {"method": arm.method})[arm.data] = cell
+        if not published:
+            continue
         target = known[(known["row"] == arm.method) & (known["column"] == arm.data)]
         value = target["value"].iloc[0] if len(target) else np.nan
         sd = target["sd"].iloc[0] if len(target) else np.nan
