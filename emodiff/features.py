@@ -96,36 +96,66 @@ BLOCK = 64  # frames at once: their spectra stay in the cache next to a core
 NOISY = 0.0035  # a band's share of its frame's norm below which float32 may err by 1e-4 nats
 
 
+def _frames(wave: np.ndarray, settings: core.Features) -> np.ndarray:
+    "The overlapping frames (n // hop, n_fft) of a wave with reflected edges, not copied."
+    wave, pad = np.asarray(wave, np.float32), (settings.n_fft - settings.hop) // 2
+    if wave.ndim != 1 or len(wave) <= pad:
+        raise core.EmodiffError(f"a wave of shape {wave.shape} has no Mel; give one channel of "
+                                f"more than {pad} samples.")
+    padded = np.concatenate((wave[pad:0:-1], wave, wave[-2:-pad - 2:-1]))
+    return np.lib.stride_tricks.as_strided(
+        padded, ((len(padded) - settings.n_fft) // settings.hop + 1, settings.n_fft),
+        (padded.itemsize * settings.hop, padded.itemsize), writeable=False)
+
+
+def _blocks(views: Sequence[np.ndarray], window: np.ndarray) -> Iterable[np.ndarray]:
+    "Windowed frames of all waves, BLOCK at a time; a block may hold the end of one and another."
+    buffer, full = np.empty((BLOCK, len(window)), window.dtype), 0
+    for view in views:
+        start = 0
+        while start < len(view):
+            n = min(BLOCK - full, len(view) - start)
+            np.multiply(view[start:start + n], window, out=buffer[full:full + n])
+            start, full = start + n, full + n
+            if full == BLOCK:
+                yield buffer
+                full = 0
+    if full:
+        yield buffer[:full]
+
+# %% ../nbs/01b_features.ipynb #38f9769a
+def _mels(
+    waves: Sequence[np.ndarray],  # float32 (n,) each, n > (n_fft - hop) / 2
+    settings: core.Features,
+) -> tuple[np.ndarray, np.ndarray]:  # float32 (all frames, n_mels), nats; where each wave's end
+    "The log-Mels of several waves, one below the other."
+    plan, views = _plan(settings), [_frames(wave, settings) for wave in waves]
+    ends, row = np.cumsum([len(view) for view in views]), 0
+    mel = np.empty((ends[-1], settings.n_mels), np.float32)
+    energy = np.empty(ends[-1], np.float32)
+    for frames in _blocks(views, plan.window.astype(np.float32)):
+        part = slice(row, row + len(frames))
+        energy[part] = (frames[:, None] @ frames[:, :, None])[:, 0, 0]
+        _mel(frames, plan, mel[part])
+        row = part.stop
+    np.maximum(mel, settings.log_floor, out=mel)
+    noisy = np.flatnonzero((mel * plan.spread).min(axis=1) < NOISY * np.sqrt(energy))
+    owner = np.searchsorted(ends, noisy, "right")
+    for i in range(0, len(noisy), BLOCK):
+        rows = noisy[i:i + BLOCK]
+        again = [views[k][r - ends[k]] for k, r in zip(owner[i:i + BLOCK], rows, strict=True)]
+        exact = np.empty((len(rows), settings.n_mels))
+        _mel(np.stack(again) * plan.window, plan, exact)
+        mel[rows] = np.maximum(exact, settings.log_floor)
+    return np.log(mel, out=mel), ends
+
+
 def log_mel(
     wave: np.ndarray,  # float32 (n,), n > (n_fft - hop) / 2
     settings: core.Features,
 ) -> np.ndarray:  # float32 (n_mels, n // hop), nats; n = 65,536 gives exactly 256 frames
     "HiFi-GAN's natural-log Mel: reflected edges, no centring, magnitudes, Slaney's bands."
-    plan, pad = _plan(settings), (settings.n_fft - settings.hop) // 2
-    wave, window = np.asarray(wave, np.float32), plan.window.astype(np.float32)
-    if wave.ndim != 1 or len(wave) <= pad:
-        raise core.EmodiffError(f"a wave of shape {wave.shape} has no Mel; give one channel of "
-                                f"more than {pad} samples.")
-    padded = np.concatenate((wave[pad:0:-1], wave, wave[-2:-pad - 2:-1]))
-    views = np.lib.stride_tricks.as_strided(  # overlapping, not copied
-        padded, ((len(padded) - settings.n_fft) // settings.hop + 1, settings.n_fft),
-        (padded.itemsize * settings.hop, padded.itemsize), writeable=False)
-    mel = np.empty((len(views), settings.n_mels), np.float32)
-    energy = np.empty(len(views), np.float32)
-    buffer = np.empty((BLOCK, settings.n_fft), np.float32)
-    for i in range(0, len(views), BLOCK):
-        frames = views[i:i + BLOCK]
-        frames = np.multiply(frames, window, out=buffer[:len(frames)])
-        energy[i:i + BLOCK] = (frames[:, None] @ frames[:, :, None])[:, 0, 0]
-        _mel(frames, plan, mel[i:i + BLOCK])
-    np.maximum(mel, settings.log_floor, out=mel)
-    noisy = np.flatnonzero((mel * plan.spread).min(axis=1) < NOISY * np.sqrt(energy))
-    for i in range(0, len(noisy), BLOCK):
-        rows = noisy[i:i + BLOCK]
-        exact = np.empty((len(rows), settings.n_mels))
-        _mel(views[rows] * plan.window, plan, exact)
-        mel[rows] = np.maximum(exact, settings.log_floor)
-    return np.log(mel, out=mel).T
+    return _mels([wave], settings)[0].T
 
 # %% ../nbs/01b_features.ipynb #fd5bf7ee
 def hifigan_log_mel(
@@ -261,7 +291,7 @@ def _promised(clip: Any) -> float:
         return math.inf  # Ogg tells that the end is missing, not how much
     return clip.frames
 
-# %% ../nbs/01b_features.ipynb #38f9769a
+# %% ../nbs/01b_features.ipynb #1dce8db8
 SILENCE = 1e-4  # a channel that moves by less, of a full scale of 1, is silent (3 steps of 16 bits)
 
 
@@ -278,8 +308,7 @@ def _mix(clip: Any, path: str) -> np.ndarray:
         low = np.minimum(low, block.min(axis=0))
         high = np.maximum(high, block.max(axis=0))
         if short:
-            block = block.astype(np.float32)
-            block *= np.float32(2**-15)
+            block = np.multiply(block, np.float32(2**-15), dtype=np.float32)
         mixed.append(block if mono else block.mean(axis=1))
     if not mixed:
         raise BrokenClip(path, "holds no samples", "copy the clip again")
@@ -403,24 +432,39 @@ def concat(parts: Iterable[Segments]) -> Segments:
                     pd.concat([p.table for p in parts], ignore_index=True))
 
 # %% ../nbs/01b_features.ipynb #0f21acb1
+def _cuts(
+    waves: Sequence[np.ndarray],  # float32 (n,) each, at settings.sampling_rate
+    settings: core.Features,
+) -> list[tuple[np.ndarray, np.ndarray]]:  # what `cut` gives, for each wave
+    "The segments of several utterances, their Mels computed together."
+    hop, span, padded, counts = settings.hop, settings.frames * settings.hop, [], []
+    tail = settings.min_tail * settings.sampling_rate
+    for wave in waves:
+        n = len(wave)
+        count = max(1, math.ceil((n - tail) / span)) if tail else math.ceil(n / span)
+        # frames beyond the padding's reach are digital silence, exactly -1: not computed
+        reached = min(count * settings.frames, -(-(n + (settings.n_fft - hop) // 2) // hop))
+        padded.append(np.zeros(reached * hop, np.float32))
+        padded[-1][:n] = wave[:reached * hop]
+        counts.append(count)
+    mel, ends = _mels(padded, settings)
+    parts, out = np.split(scale(mel, settings).astype(np.float16), ends[:-1]), []
+    for wave, part, count in zip(waves, parts, counts, strict=True):
+        whole = np.full((settings.n_mels, count * settings.frames), -1, np.float16)
+        whole[:, :len(part)] = part.T
+        mels = whole.reshape(settings.n_mels, count, settings.frames).transpose(1, 0, 2)
+        before = np.arange(count) * settings.frames
+        frames = np.clip(-(-len(wave) // hop) - before, 1, settings.frames)
+        out.append((np.ascontiguousarray(mels), frames))
+    return out
+
+
 def cut(
     wave: np.ndarray,  # float32 (n,) at settings.sampling_rate
     settings: core.Features,
 ) -> tuple[np.ndarray, np.ndarray]:  # float16 (S, n_mels, frames) in [-1, 1]; int (S,) valid frames
     "An utterance's segments: whole ones, then the rest zero-padded unless it is a mere tail."
-    hop, n = settings.hop, len(wave)
-    span = settings.frames * hop
-    tail = settings.min_tail * settings.sampling_rate
-    count = max(1, math.ceil((n - tail) / span)) if tail else math.ceil(n / span)
-    # frames beyond the padding's reach are digital silence, exactly -1: no need to compute them
-    reached = min(count * settings.frames, -(-(n + (settings.n_fft - hop) // 2) // hop))
-    padded = np.zeros(reached * hop, np.float32)
-    padded[:n] = wave[:reached * hop]
-    mel = np.full((settings.n_mels, count * settings.frames), -1, np.float16)
-    mel[:, :reached] = scale(log_mel(padded, settings), settings)
-    mels = mel.reshape(settings.n_mels, count, settings.frames).transpose(1, 0, 2)
-    frames = np.clip(-(-n // hop) - np.arange(count) * settings.frames, 1, settings.frames)
-    return np.ascontiguousarray(mels), frames
+    return _cuts([wave], settings)[0]
 
 # %% ../nbs/01b_features.ipynb #cf7db3ba
 def _write_csv(table: pd.DataFrame, path: Path) -> None:
@@ -469,18 +513,24 @@ def load_segments(folder: Path | str) -> Segments:
         raise core.EmodiffError(f"{folder} does not hold segments ({e}); make them with "
                                 "prepare or save_segments.") from e
 
-# %% ../nbs/01b_features.ipynb #1dce8db8
+# %% ../nbs/01b_features.ipynb #ed58251f
 CLIPS = 16  # clips a task: the unit in which a killed run continues
 HEADER = 128  # bytes before the data of mels.npy
 
 
 def _contents(paths: Sequence[str]) -> list[str]:
-    "The hash of each clip's bytes, or its fault where it cannot be read."
+    "The hash of each clip's bytes (XXH3, 6 times SHA-256's speed), or why it cannot be read."
+    import xxhash
+
     hashes = []
     for path in paths:
         try:
             check_file(path)
-            hashes.append(core.digest(Path(path)))
+            content = xxhash.xxh3_128()
+            with open(path, "rb") as f:
+                while block := f.read(1 << 20):
+                    content.update(block)
+            hashes.append(content.hexdigest())
         except BrokenClip as e:
             hashes.append(e.fault)
         except OSError as e:
@@ -490,20 +540,24 @@ def _contents(paths: Sequence[str]) -> list[str]:
 
 def _prepare_clips(paths: Sequence[str], settings: core.Features) -> dict[str, Any]:
     "One task: the Mels of some clips, and for each clip its segments' frames or its fault."
-    mels, clips, seconds = [], [], 0.0
-    for path in paths:
+    made, waves, faults, seconds = {}, {}, {}, 0.0
+    for i, path in enumerate(paths):
         try:
             wave = load_audio(path, settings)
-            made, frames = cut(wave, settings)
-            mels.append(made)
-            clips.append(frames.tolist())
             seconds += len(wave) / settings.sampling_rate
+            if len(wave) > 60 * settings.sampling_rate:  # recordings one at a time: memory
+                made[i] = cut(wave, settings)
+            else:  # clips together: many short calls cost more than a few long ones
+                waves[i] = wave
         except BrokenClip as e:
-            clips.append([e.fault, e.mend])
+            faults[i] = [e.fault, e.mend]
         except Exception as e:  # whatever a decoder throws at us must not end the run
-            clips.append([f"cannot be prepared ({type(e).__name__}: {e})", "convert or remove it"])
+            faults[i] = [f"cannot be prepared ({type(e).__name__}: {e})", "convert or remove it"]
+    if waves:
+        made.update(zip(waves, _cuts(list(waves.values()), settings), strict=True))
     shape = (0, settings.n_mels, settings.frames)
-    mels = np.concatenate(mels) if mels else np.zeros(shape, np.float16)
+    mels = np.concatenate([made[i][0] for i in sorted(made)]) if made else np.zeros(shape, "f2")
+    clips = [faults[i] if i in faults else made[i][1].tolist() for i in range(len(paths))]
     return {"mels": mels, "clips": clips, "seconds": seconds}
 
 # %% ../nbs/01b_features.ipynb #8e587d75
