@@ -28,7 +28,7 @@ from . import core
 from .denoiser import embed_prompts
 from .diffusion import GaussianDiffusion
 from .features import Segments, mel_basis, save_segments, unscale, valid_frames
-from .training import Pretrained, join, load_pretrained, memory
+from .training import Pretrained, join, load_pretrained, memory, start_all
 
 # %% ../nbs/02d_sampling.ipynb #71b2b88b
 START = 5e-5  # abar at which the solvers start; x_t differs from noise by 0.7 % there
@@ -402,6 +402,7 @@ def check_sampling(s: core.Sampling) -> None:
 # %% ../nbs/02d_sampling.ipynb #2ad98fde
 def main(arguments: list[str] | None = None) -> None:
     "Sample a generator from a shell, alone or under `accelerate launch`."
+    start_all("emodiff.sampling", arguments)
     parser = argparse.ArgumentParser("emodiff.sampling", description=main.__doc__)
     parser.add_argument("generator", help="a generator's folder, or 'demo'")
     parser.add_argument("plan", help="CSV with text, emotion, speaker; a row per sample")

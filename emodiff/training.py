@@ -9,7 +9,7 @@ __all__ = ['FORMAT', 'BINS', 'SUMS', 'CARD', 'Order', 'Draws', 'draw', 'draws_st
            'history_row', 'held_out', 'averaged', 'held_out_bits', 'describe', 'card', 'write_final', 'write_history',
            'Group', 'join', 'check_training', 'content', 'inputs', 'set_up', 'train_generator', 'finished', 'memory',
            'Report', 'run_steps', 'check_finite', 'judge', 'read_config', 'Pretrained', 'load_pretrained',
-           'plot_history', 'Live', 'generator', 'parse_changes', 'main']
+           'plot_history', 'Live', 'generator', 'asked_for', 'start_all', 'parse_changes', 'main']
 
 # %% ../nbs/02c_training.ipynb #03bc152a
 import argparse
@@ -514,15 +514,13 @@ class Group:
 def join(device: str) -> tuple[Group, str]:
     "The group that `accelerate launch` made, and this process's device."
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        if os.environ.get("ACCELERATE_USE_CPU") == "True" and "MASTER_PORT" in os.environ:
-            warnings.warn("accelerate launch --cpu started one process only, whatever "
-                          "--num_processes says; leave --cpu out, add --multi_gpu and pass "
-                          "--device cpu to train on several CPU processes.", stacklevel=3)
         return Group(), device
     from accelerate import Accelerator
 
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")
     group = Group(accelerator.process_index, accelerator.num_processes, accelerator)
+    if group.rank == 0:
+        print(f"{group.world} processes share every batch", file=sys.stderr)
     return group, "cpu" if accelerator.device.type == "cpu" else str(accelerator.device)
 
 # %% ../nbs/02c_training.ipynb #aa8ce042
@@ -867,6 +865,35 @@ def generator(
         train_generator(segments, settings, told, device, seed, keep=False)
     return told
 
+# %% ../nbs/02c_training.ipynb #b2fa3f80
+def asked_for() -> int:  # processes on this machine
+    "How many processes the `accelerate launch --cpu` above this one was asked for."
+    several = os.environ.get("ACCELERATE_USE_CPU") == "True" and "MASTER_PORT" in os.environ
+    if not several or "WORLD_SIZE" in os.environ:
+        return 1
+    import psutil
+
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--num_processes", "--num-processes", type=int, default=1)
+    parser.add_argument("--num_machines", "--num-machines", type=int, default=1)
+    above = psutil.Process().parent()
+    known = parser.parse_known_args(above.cmdline() if above else [])[0]
+    if known.num_processes == 1 or known.num_machines > 1:
+        warnings.warn("accelerate launch --cpu started one process only; use torchrun "
+                      "--nproc_per_node for more.", stacklevel=2)
+        return 1
+    return known.num_processes
+
+
+def start_all(module: str, arguments: list[str] | None) -> None:
+    "Become torchrun with the processes that `accelerate launch --cpu` was asked for, if any."
+    if arguments is None and (n := asked_for()) > 1:
+        launch = ["-m", "torch.distributed.run", "--nproc_per_node", str(n),
+                  "--master_addr", os.environ["MASTER_ADDR"],
+                  "--master_port", os.environ["MASTER_PORT"], "-m", module]
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, *launch, *sys.argv[1:]])
+
 # %% ../nbs/02c_training.ipynb #15c88cdb
 def parse_changes(changes: list[str]) -> dict[str, dict[str, Any]]:
     "['training.steps=10'] as changes by concern for core.load_preset."
@@ -883,9 +910,10 @@ def parse_changes(changes: list[str]) -> dict[str, dict[str, Any]]:
         out.setdefault(concern, {})[field] = value
     return out
 
-# %% ../nbs/02c_training.ipynb #b2fa3f80
+# %% ../nbs/02c_training.ipynb #46caf9ba
 def main(arguments: list[str] | None = None) -> int:
     "Train from a terminal; the exit status is 0, or 1 with one sentence."
+    start_all("emodiff.training", arguments)
     parser = argparse.ArgumentParser(prog="python -m emodiff.training", description=main.__doc__)
     parser.add_argument("segments", help="folder written by features.save_segments")
     parser.add_argument("--out", default="", help="where to leave the generator; empty: data/runs")
