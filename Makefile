@@ -1,5 +1,8 @@
-# make reproduce   the tables and figures of chapters 03-05, from nothing (preset demo)
+# make reproduce   the tables and figures of chapters 03-05, from nothing (preset demo); what is
+#                  done is skipped: make reproduce ARGS=--force
 # make test        the tests: what CI runs
+# make test-browser     the listening pages in a headless Chromium, where there is one
+# make test-reproduce   a second run gives the same bytes (preset smoke)
 PY      ?= python3
 BIN     := .venv/bin
 PRESET  ?= demo
@@ -10,21 +13,20 @@ export OMP_WAIT_POLICY := PASSIVE
 export EMODIFF_PROGRESS := text
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: reproduce test install chapters notebooks clean
+.PHONY: reproduce test test-browser test-reproduce install notebooks clean
 
-reproduce: chapters
+reproduce: $(STAMP)
+	@$(BIN)/python -m emodiff reproduce --preset $(PRESET) $(ARGS)
 	@echo "Done: tables and figures in figures/$(PRESET), executed chapters in figures/$(PRESET)/notebooks."
-
-chapters: $(STAMP)
-	@mkdir -p figures/$(PRESET)/notebooks
-	@set -e; for c in $(CHAPTERS); do \
-	  echo "== $$c"; \
-	  $(BIN)/papermill --log-output --no-progress-bar --log-level WARNING \
-	    nbs/$$c.ipynb figures/$(PRESET)/notebooks/$$c.ipynb -p preset $(PRESET); \
-	done
 
 test: $(STAMP)
 	@$(BIN)/python tests/run.py
+
+test-browser: $(STAMP)
+	@$(BIN)/python tests/browser.py
+
+test-reproduce: $(STAMP)
+	@$(BIN)/python tests/reproduce.py smoke
 
 install: $(STAMP)
 
@@ -43,4 +45,4 @@ notebooks:
 	@$(BIN)/python tests/results.py
 
 clean:
-	rm -rf .venv build dist *.egg-info data/runs
+	rm -rf .venv build dist *.egg-info data/runs figures/*/notebooks

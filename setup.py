@@ -23,6 +23,8 @@ setup(
     package_data={"emodiff": ["py.typed", "*.json", "*.csv"]},
     python_requires=">=" + cfg["min_python"],
     install_requires=cfg["requirements"].split(),
-    extras_require={"dev": cfg["dev_requirements"].split()},
+    entry_points={"console_scripts": cfg["console_scripts"].split()},
+    extras_require={"dev": cfg["dev_requirements"].split(),
+                    "dask": cfg["dask_requirements"].split()},
     zip_safe=False,
 )

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
@@ -535,10 +535,10 @@ STARTS = {"import torch": ["-c", "import torch"],
               "-c", "import matplotlib.pyplot, pandas, seaborn, emodiff.protocol"]}
 
 
-def starts() -> dict[str, Callable[[], Any]]:
+def starts(names: Iterable[str] = tuple(STARTS)) -> dict[str, Callable[[], Any]]:
     "Fresh interpreters, up to the point where a reader could begin."
     def run(arguments: list[str]) -> Callable[[], Any]:
         return lambda: subprocess.run([sys.executable, *arguments], check=True,
                                       stdout=subprocess.DEVNULL)
 
-    return {name: run(arguments) for name, arguments in STARTS.items()}
+    return {name: run(STARTS[name]) for name in names}

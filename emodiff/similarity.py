@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PROMPT', 'mad', 'paired_mad', 'pooled_features', 'frechet_distance', 'nearest_distances', 'memorisation',
-           'by_emotion', 'similarity_table']
+           'by_emotion', 'similarity_table', 'shown_similarity']
 
 # %% ../nbs/03a_similarity.ipynb #3bcc65f6
 import numpy as np
@@ -127,20 +127,60 @@ def by_emotion(
 def similarity_table(
     real: Segments,  # of a corpus
     synthetic: Segments,  # with prompts of that corpus
-) -> pd.DataFrame:  # rows: synthetic and its yardsticks; columns: the emotions and all
-    "Table 1: MAD per emotion, with yardsticks."
+    others: dict[str, Segments] | None = None,  # further rows, e.g. 'copy-synthesis', 'CycleGAN'
+    training: Segments | None = None,  # what the generators saw, for the column memorisation
+    unseen: Segments | None = None,  # real segments that they did not see, for the same
+) -> pd.DataFrame:  # rows: synthetic, the others, yardsticks; columns: emotions, all, distances
+    "Table 1: MAD per emotion, with yardsticks, distances of sets and the paper's numbers."
+    rows, features = [], pooled_features(real)
+    for name, other in {"synthetic": synthetic, **(others or {})}.items():
+        found = paired_mad(real, other, (*PROMPT, "utterance") if _copies(other, real) else PROMPT)
+        row = {"compared with real": name, **by_emotion(found), "segments": len(found),
+               "Fréchet distance": frechet_distance(features, pooled_features(other))}
+        if training is not None and unseen is not None:
+            row["memorisation"] = memorisation(other, training, unseen)
+        rows.append(row)
     person, line = ("corpus", "speaker", "text"), ("corpus", "emotion", "text")
-    kinds = {"synthetic": (synthetic, PROMPT, ()),
-             "real repetition": (real, PROMPT, ("utterance",)),
+    kinds = {"real repetition": (real, PROMPT, ("utterance",)),
              "synthetic, other emotion": (synthetic, person, ("emotion",)),
              "synthetic, other speaker": (synthetic, line, ("speaker",))}
-    rows = []
     for name, (other, same, differ) in kinds.items():
         found = paired_mad(real, other, same, differ)
         rows.append({"compared with real": name, **by_emotion(found), "segments": len(found)})
-    known = targets().query("table == 'table1' and row == 'IDDPM'").set_index("column")["value"]
-    rows.append({"compared with real": "synthetic, as published",
-                 **{e: float(known.get(e, np.nan)) for e in (*EMOTIONS, "all")}})
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows + _published(real, others or {}))
     table["segments"] = table["segments"].astype("Int64")
     return table
+
+
+def _copies(other: Segments, real: Segments) -> bool:
+    "True where every segment bears the name of a real utterance: it was made from that one."
+    keys = ["corpus", "utterance"]
+    names = [set(s.table[keys].itertuples(index=False, name=None)) for s in (other, real)]
+    return names[0] <= names[1]
+
+
+def _published(real: Segments, others: dict[str, Segments]) -> list[dict]:
+    "The paper's own rows, where `real` is the corpus that it measured."
+    known, rows = targets().query("table == 'table1'"), []
+    if set(real.table["corpus"]) != set(known["corpus"]):
+        return rows
+    for name, shown in (("IDDPM", "synthetic"), *((k, k) for k in others)):
+        values = known[known["row"] == name].set_index("column")["value"]
+        if len(values):
+            rows.append({"compared with real": f"{shown}, as published",
+                         **{e: float(values.get(e, np.nan)) for e in (*EMOTIONS, "all")}})
+    return rows
+
+# %% ../nbs/03a_similarity.ipynb #97bf735f
+def shown_similarity(
+    table: pd.DataFrame,  # from `similarity_table`
+    digits: int = 3,  # decimals
+) -> pd.DataFrame:  # the same as text
+    "Table 1 for readers: a number of the paper that its text does not give says so."
+    shown = table.astype(object).where(table.notna(), "")
+    for column in table.select_dtypes("float").columns:
+        shown[column] = ["" if np.isnan(v) else f"{v:.{digits}f}" for v in table[column]]
+    published = table["compared with real"].str.endswith(", as published")
+    for emotion in EMOTIONS:
+        shown.loc[published & table[emotion].isna(), emotion] = "n/a (not in the text)"
+    return shown

@@ -1,0 +1,116 @@
+"""Does a second run give the same bytes? `emodiff reproduce` on a preset, in a temporary home.
+
+    python tests/reproduce.py [smoke] [--keep FOLDER]
+
+1. from an empty cache; 2. again: nothing is run; 3. with --force: the same bytes, durations
+included; 4. a figure changed by hand and a table deleted: their chapters alone are run, and give
+the bytes of before; 5. from an empty cache in another home: the same but for durations and what
+they stand in. Ends with `N passed, N failed`.
+"""
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from emodiff.core import digest
+from emodiff.report import made_files
+
+CHAPTERS = ("03_synthetic_data", "04_within_corpus", "05_cross_corpus")
+
+
+def reproduce(home: Path, preset: str, *options: str) -> str:
+    "One run in a home; what it printed."
+    env = {**os.environ, "EMODIFF_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+    env.pop("IN_TEST", None)
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-m", "emodiff", "reproduce", "--preset", preset,
+                           "--device", "cpu", *options], env=env, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"emodiff reproduce failed:\n{done.stderr[-3000:]}")
+    print(f"      {' '.join(options) or 'run'}: {time.monotonic() - start:.0f} s", flush=True)
+    return done.stdout
+
+
+def hashes(out: Path, timeless: bool = False) -> dict[str, str]:
+    "Each table and figure with its hash; `timeless`: tables without their columns of seconds."
+    found = {}
+    for path in sorted(made_files(out)):
+        name = path.relative_to(out).as_posix()
+        if timeless and path.suffix == ".csv":
+            table = pd.read_csv(path)
+            timed = [c for c in table if re.search(r"second|minute|time", c)]
+            found[name] = digest(table.drop(columns=timed).to_csv(index=False).encode())
+        elif not (timeless and path.suffix == ".md" and _timed(path)):
+            found[name] = digest(path)
+    return found
+
+
+def _timed(path: Path) -> bool:
+    "True where a table shows seconds."
+    return bool(re.search(r"\| *(seconds|minutes) *\|", path.read_text("utf-8")))
+
+
+def check(name: str, holds: bool, why: object = "") -> bool:
+    "Print one line of the outcome."
+    print(f"{'  ok' if holds else 'FAIL'}  {name}{'' if holds else f': {why}'}", flush=True)
+    return holds
+
+
+def differing(a: dict[str, str], b: dict[str, str]) -> list[str]:
+    "The names whose hashes differ, or that one side lacks."
+    return sorted(name for name in a.keys() | b.keys() if a.get(name) != b.get(name))
+
+
+def main() -> int:
+    "Run the five steps."
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("preset", nargs="?", default="smoke")
+    parser.add_argument("--keep", type=Path, help="work here and leave it, instead of a temporary "
+                        "folder")
+    a = parser.parse_args()
+    root = a.keep or Path(tempfile.mkdtemp(prefix="emodiff-reproduce-"))
+    homes = [root / "one", root / "two"]
+    outs = [home / "figures" / a.preset for home in homes]
+    results = []
+    reproduce(homes[0], a.preset)
+    first, page = hashes(outs[0]), (outs[0] / "RESULTS.md").read_bytes()
+    made = {c: json.loads((outs[0] / "notebooks" / f"{c}.record.json").read_text())["made"]
+            for c in CHAPTERS}
+    listed = {name for names in made.values() for name in names}
+    results.append(check(f"{len(first)} tables and figures, each of them recorded",
+                         listed == set(first) and len(first) > 20, differing(
+                             dict.fromkeys(listed), dict.fromkeys(first))))
+    text = reproduce(homes[0], a.preset)
+    results.append(check("a second run has nothing to do", text.count("not run again") == 3, text))
+    reproduce(homes[0], a.preset, "--force")
+    results.append(check("forced, with the run cache: the same bytes", hashes(outs[0]) == first,
+                         differing(first, hashes(outs[0]))))
+    results.append(check("and the same RESULTS.md",
+                         (outs[0] / "RESULTS.md").read_bytes() == page))
+    (outs[0] / "fig1_diffusion.png").write_bytes(b"edited")
+    next(outs[0].glob("table3*.csv")).unlink()
+    text = reproduce(homes[0], a.preset)
+    results.append(check("after a changed figure and a deleted table: 03 and 05 alone are run",
+                         re.findall(r"== (\d\d)_\w+: done", text) == ["04"], text))
+    results.append(check("and give the bytes of before", hashes(outs[0]) == first,
+                         differing(first, hashes(outs[0]))))
+    reproduce(homes[1], a.preset)
+    one, two = (hashes(out, timeless=True) for out in outs)
+    results.append(check("from an empty cache in another home: the same but for durations",
+                         one == two, differing(one, two)))
+    if not a.keep:
+        shutil.rmtree(root)
+    print(f"{sum(results)} passed, {len(results) - sum(results)} failed")
+    return int(not all(results))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
