@@ -13,7 +13,6 @@ __all__ = ['CHAPTERS', 'COSTS', 'app', 'Preset', 'CorporaDir', 'Device', 'Seed',
 import ast
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys

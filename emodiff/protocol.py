@@ -1170,27 +1170,27 @@ def fidelity(
     unseen: Segments,  # its utterances that the generator did not see
     settings: Settings,  # of the recogniser
     device: str = "cpu",  # 'cpu' or 'cuda'
-) -> pd.DataFrame:  # rows: synthetic, real unseen; columns: UAR, recalls, Fréchet, memorisation
+    others: dict[str, Segments] | None = None,  # more speech to be judged, e.g. a GAN's
+) -> pd.DataFrame:  # a row per kind of speech; columns: UAR, recalls, Fréchet, memorisation
     "What a recogniser of real speech hears in synthetic speech, and how new that speech is."
     seen = real.take(~real.table["utterance"].isin(unseen.table["utterance"]).to_numpy())
-    pools = {"seen": seen, "synthetic": synthetic, "real, unseen": unseen}
-    cells = [Cell("fidelity", "real", name, seed, {"seen": np.arange(len(seen))},
-                  {name: np.arange(len(pools[name]))}, epoch=len(seen))
-             for name in ("synthetic", "real, unseen") for seed in range(settings.protocol.seeds)]
-    predictions = run_plan(cells, pools, settings, device, "fidelity")
-    half = utterance_share(real.table, 0.5, "halves")
-    features = {k: pooled_features(p) for k, p in
-                {"all": real, "a": real.take(half), "b": real.take(~half), **pools}.items()}
-    frechet = {"synthetic": frechet_distance(features["synthetic"], features["all"]),
-               "real, unseen": frechet_distance(features["a"], features["b"])}
+    kinds = {"synthetic": synthetic, "real, unseen": unseen, **(others or {})}
+    # one recogniser per seed judges all of it; the name of each kind takes the corpus's place
+    judged = concat([Segments(s.mels, s.table.assign(corpus=k)) for k, s in kinds.items()])
+    cells = [Cell("fidelity", "real", "all", seed, {"seen": np.arange(len(seen))},
+                  {"judged": np.arange(len(judged))}, epoch=len(seen))
+             for seed in range(settings.protocol.seeds)]
+    predictions = run_plan(cells, {"seen": seen, "judged": judged}, settings, device, "fidelity")
+    half, all_real = utterance_share(real.table, 0.5, "halves"), pooled_features(real)
     rows = []
-    for name in ("synthetic", "real, unseen"):
-        each = [recalls(confusion(p)) for _, p in
-                predictions[predictions["fold"] == name].groupby("seed")]
+    for name, speech in kinds.items():
+        heard = predictions[predictions["corpus"] == name]
+        each = [recalls(confusion(p)) for _, p in heard.groupby("seed")]
+        far = (frechet_distance(all_real[half], all_real[~half]) if speech is unseen
+               else frechet_distance(pooled_features(speech), all_real))
         rows.append({"speech": name, "fidelity (UAR %)": 100 * np.nanmean(each),
                      **{e: 100 * v for e, v in zip(EMOTIONS, np.mean(each, 0), strict=True)},
-                     "Fréchet distance": frechet[name],
-                     "memorisation": memorisation(pools[name], seen, unseen)})
+                     "Fréchet distance": far, "memorisation": memorisation(speech, seen, unseen)})
     return pd.DataFrame(rows)
 
 # %% ../nbs/04d_protocol.ipynb #c40832d7
