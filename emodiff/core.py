@@ -6,13 +6,14 @@
 __all__ = ['EMOTIONS', 'SIX', 'GAN_ARMS', 'PRESETS', 'CHAPTER_PARAMETERS', 'EmodiffError', 'one_of', 'Standin', 'Features',
            'Diffusion', 'Denoiser', 'Training', 'Sampling', 'Classifier', 'Gan', 'Protocol', 'Settings', 'replace',
            'load_preset', 'to_dict', 'from_dict', 'home', 'data_dir', 'runs_dir', 'figures_dir', 'in_test', 'atomic',
-           'write_text', 'write_json', 'seed_for', 'rng_for', 'digest', 'code_version', 'Run', 'cached_run',
-           'save_table', 'save_figure', 'targets', 'pick_device', 'pick_precision', 'progress', 'check_parameters',
-           'Chapter', 'versions', 'open_chapter']
+           'write_text', 'write_json', 'seed_for', 'rng_for', 'digest', 'code_version', 'Run', 'NotCachedError',
+           'only_cached', 'cached_run', 'save_table', 'save_figure', 'targets', 'pick_device', 'pick_precision',
+           'progress', 'check_parameters', 'Chapter', 'versions', 'open_chapter']
 
 # %% ../nbs/00_core.ipynb #00dcc4df
 import ast
 import contextlib
+import contextvars
 import dataclasses
 import functools
 import hashlib
@@ -235,7 +236,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "sampling": {"steps": 4},
         "classifier": {"channels": 16, "hidden": 16, "steps": 6, "batch": 8},
         "gan": {"critic": 32, "warmup": 2},
-        "protocol": {"seeds": 1, "adaptation": (0.0, 0.5), "resamples": 100,
+        "protocol": {"seeds": 1, "adaptation": (0.0, 0.5), "resamples": 100, "jobs": 1,
                      "arms": (*SIX, GAN_ARMS[1], "duplicated real")},
     },
     "demo": {},
@@ -444,6 +445,23 @@ def _whole(folder: Path) -> dict[str, Any] | None:
         return None
 
 # %% ../nbs/00_core.ipynb #7557d1dc
+class NotCachedError(EmodiffError):
+    "An entry is not in the run cache, where only that was asked for."
+
+
+_ONLY_CACHED = contextvars.ContextVar("only_cached", default=False)
+
+
+@contextlib.contextmanager
+def only_cached() -> Iterator[None]:
+    "Within it, `cached_run` makes nothing: what is not there yet is a NotCachedError."
+    token = _ONLY_CACHED.set(True)
+    try:
+        yield
+    finally:
+        _ONLY_CACHED.reset(token)
+
+
 def cached_run(
     kind: str,  # what is made, e.g. 'generator': a folder below data/runs
     inputs: dict[str, Any],  # everything that decides the result, JSON-able
@@ -463,6 +481,8 @@ def cached_run(
             warnings.warn(f"the cached run {folder.name} ({kind}) is damaged; making it again",
                           stacklevel=2)
             shutil.rmtree(folder)
+        if _ONLY_CACHED.get():
+            raise NotCachedError(f"the run cache holds no {kind} {key}.")
         part.mkdir(exist_ok=True)
         start = time.monotonic()
         make(part)
@@ -546,11 +566,30 @@ def pick_precision(precision: str, device: str) -> str:
     return "bf16" if native else "fp32"
 
 
+def _bar_in_file(path: Path) -> type:
+    "A tqdm bar that tells its state to a file: how a worker's progress reaches its parent."
+    from tqdm import tqdm
+
+    class Bar(tqdm):
+        "Shown by another process."
+
+        def display(self, *_: Any, **__: Any) -> bool:
+            "Write the state down."
+            write_text(path, f"{self.desc} {self.n}/{self.total} {self.postfix or ''}".strip())
+            return True
+
+    return Bar
+
+
 def progress(iterable: Iterable | None = None, **options: Any) -> Any:
     "A tqdm bar: widgets in JupyterLab, plain text where `EMODIFF_PROGRESS=text`."
-    if os.environ.get("EMODIFF_PROGRESS") == "text":
+    how = os.environ.get("EMODIFF_PROGRESS", "")
+    if how == "text":
         from tqdm import tqdm
         options = {"mininterval": 5.0, "ascii": True, **options}
+    elif how.startswith("file:"):
+        tqdm = _bar_in_file(Path(how.removeprefix("file:")))
+        options = {"mininterval": 2.0, **options}
     else:
         from tqdm.auto import tqdm
     return tqdm(iterable, **{"dynamic_ncols": True, **options})

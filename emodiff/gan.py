@@ -813,7 +813,7 @@ def spread(segments: Any) -> dict[str, float]:  # mean absolute difference by em
     for emotion in core.EMOTIONS:
         own = table[table["emotion"] == emotion]
         groups = own.groupby(["corpus", "speaker"]).indices.values() if len(own) else []
-        pairs = [torch.pdist(x[own.index[rows].to_numpy()], p=1) for rows in groups]
+        pairs = [torch.pdist(x[own.index[rows].tolist()], p=1) for rows in groups]
         every = torch.cat(pairs) if pairs else torch.zeros(0)
         out[emotion] = float(every.mean() / x.shape[1]) if len(every) else math.nan
     return out

@@ -25,8 +25,10 @@ import itertools
 import json
 import os
 import shutil
+import tempfile
+import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,7 @@ from emodiff.core import (
     Chapter,
     Classifier,
     EmodiffError,
+    NotCachedError,
     Protocol,
     Run,
     Settings,
@@ -56,6 +59,7 @@ from emodiff.core import (
     digest,
     home,
     one_of,
+    only_cached,
     progress,
     replace,
     rng_for,
@@ -305,8 +309,73 @@ def group_synthesis(
     group = real.table["speaker"].map(speaker_groups(real.table, settings.protocol.groups))
     most = len(real) - real.table["speaker"].value_counts().min()
     n, seen = round(largest_share(settings.protocol) * most), ~held_out(real)
-    return {g: make(real.take(seen & (group != g).to_numpy()), n, settings, device, seed=g)
-            for g in range(settings.protocol.groups)}
+    parts = {g: real.take(seen & (group != g).to_numpy())
+             for g in range(settings.protocol.groups)}
+
+    def draw() -> dict[int, Synthesis]:
+        return {g: make(part, n, settings, device, seed=g) for g, part in parts.items()}
+
+    try:
+        with only_cached():
+            return draw()
+    except NotCachedError:
+        if not device.startswith("cuda"):  # a GPU is trained on by one after the other
+            _stock(make, parts, n, settings, source)
+    return draw()
+
+
+def _stock(make: Callable, parts: dict[int, Segments], n: int, settings: Settings,
+           source: str) -> None:
+    "Fill the run cache with the generators of all groups, side by side on the CPU."
+    from joblib import Parallel, delayed
+
+    # threads decide the last bits of a sum: they depend on the machine, not on the jobs
+    threads = max(1, (os.cpu_count() or 1) // len(parts))
+    here = replace(settings.protocol, cluster="")
+    with tempfile.TemporaryDirectory() as folder, _backend(here, "cpu", len(parts)):
+        tasks = (delayed(_stock_one)(make, part, n, settings, g, threads, str(home()),
+                                     f"{folder}/{g}" if here.jobs > 1 else "")
+                 for g, part in parts.items())
+        work = Parallel(return_as="generator_unordered", batch_size=1)(tasks)
+        with progress(total=len(parts), desc=f"{source}, groups", unit="group") as bar:
+            stop = threading.Event()
+            watch = threading.Thread(target=_watch, args=(bar, Path(folder), stop), daemon=True)
+            watch.start()
+            try:
+                for _ in work:
+                    bar.update()
+            finally:
+                stop.set()
+                watch.join()
+
+# %% ../nbs/04d_protocol.ipynb #248f5ae8
+def _stock_one(make: Callable, part: Segments, n: int, settings: Settings, g: int, threads: int,
+               root: str, told: str) -> None:
+    "One group's generator and samples into the run cache; the progress is told to a file."
+    import torch
+
+    if str(home()) != root:  # a worker that served another home before
+        os.environ["EMODIFF_HOME"] = root
+    before, how = torch.get_num_threads(), os.environ.get("EMODIFF_PROGRESS")
+    if told:
+        os.environ["EMODIFF_PROGRESS"] = f"file:{told}"
+    torch.set_num_threads(threads)
+    try:
+        make(part, n, settings, "cpu", seed=g)
+    finally:
+        torch.set_num_threads(before)
+        if told:
+            os.environ.pop("EMODIFF_PROGRESS")
+        if told and how is not None:
+            os.environ["EMODIFF_PROGRESS"] = how
+
+
+def _watch(bar: Any, folder: Path, stop: threading.Event) -> None:
+    "Show what the workers told, until they are done."
+    pause = 10 if os.environ.get("EMODIFF_PROGRESS") == "text" else 2
+    while not stop.wait(pause):
+        told = [p.read_text("utf-8") for p in sorted(folder.glob("[0-9]*"))]
+        bar.set_postfix_str(" | ".join(told))
 
 
 def largest_share(settings: Protocol) -> float:
