@@ -24,7 +24,7 @@ setup(
     python_requires=">=" + cfg["min_python"],
     install_requires=cfg["requirements"].split(),
     entry_points={"console_scripts": cfg["console_scripts"].split()},
-    extras_require={"dev": cfg["dev_requirements"].split(),
-                    "dask": cfg["dask_requirements"].split()},
+    extras_require={extra: cfg[f"{extra}_requirements"].split()
+                    for extra in ("dev", "dask", "bench")},
     zip_safe=False,
 )

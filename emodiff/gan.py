@@ -108,7 +108,7 @@ class Decoder(nn.Module):
         end = self.frames * torch.sigmoid(self.end(style))[:, :, None]
         return (x + 1) * torch.sigmoid((end - self.t) / 2) - 1
 
-# %% ../nbs/04c_gan.ipynb #e9dd50eb
+# %% ../nbs/04c_gan.ipynb #31e8c465
 class Encoder(nn.Module):
     "A Mel to coarse steps and to one vector."
 
@@ -125,7 +125,7 @@ class Encoder(nn.Module):
             x = F.leaky_relu(unit(conv(x)), 0.2)
         return x, F.leaky_relu(self.whole(x.mean(2)), 0.2)
 
-
+# %% ../nbs/04c_gan.ipynb #e9dd50eb
 class Generator(nn.Module):
     "Noise and labels, and for a translator a Mel, to a Mel."
 
@@ -788,7 +788,7 @@ def sample_gan(
             bar.update(len(made))
     return as_segments(np.concatenate(done), plan, numbers, settings.features)
 
-
+# %% ../nbs/04c_gan.ipynb #4e019eef
 def as_segments(mels: np.ndarray, plan: pd.DataFrame, numbers: np.ndarray,
                 features: core.Features) -> Segments:
     "Samples as Segments: where the speech ends, the segment is silent to the last bit."
