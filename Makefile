@@ -12,6 +12,8 @@ CHAPTERS := 03_synthetic_data 04_within_corpus 05_cross_corpus
 export OMP_WAIT_POLICY := PASSIVE
 export EMODIFF_PROGRESS := text
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# the installation compiles nothing: what is imported is compiled once, then, and kept
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: reproduce test test-browser test-reproduce install notebooks clean
 

@@ -362,7 +362,7 @@ def atomic(path: Path | str) -> Iterator[Path]:
     finally:
         tmp.unlink(missing_ok=True)
 
-
+# %% ../nbs/00_core.ipynb #5ef21386
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
@@ -444,7 +444,7 @@ def _whole(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
-# %% ../nbs/00_core.ipynb #7557d1dc
+# %% ../nbs/00_core.ipynb #211e15a3
 class NotCachedError(EmodiffError):
     "An entry is not in the run cache, where only that was asked for."
 
@@ -461,7 +461,7 @@ def only_cached() -> Iterator[None]:
     finally:
         _ONLY_CACHED.reset(token)
 
-
+# %% ../nbs/00_core.ipynb #7557d1dc
 def cached_run(
     kind: str,  # what is made, e.g. 'generator': a folder below data/runs
     inputs: dict[str, Any],  # everything that decides the result, JSON-able
@@ -565,7 +565,7 @@ def pick_precision(precision: str, device: str) -> str:
     native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
     return "bf16" if native else "fp32"
 
-
+# %% ../nbs/00_core.ipynb #573302d4
 def _bar_in_file(path: Path) -> type:
     "A tqdm bar that tells its state to a file: how a worker's progress reaches its parent."
     from tqdm import tqdm
@@ -594,7 +594,7 @@ def progress(iterable: Iterable | None = None, **options: Any) -> Any:
         from tqdm.auto import tqdm
     return tqdm(iterable, **{"dynamic_ncols": True, **options})
 
-# %% ../nbs/00_core.ipynb #573302d4
+# %% ../nbs/00_core.ipynb #623eed86
 CHAPTER_PARAMETERS = {"preset": str, "corpora_dir": str, "source": str, "target": str,
                       "adapt": list, "out_dir": str, "seeds": int, "device": str,
                       "arms": list, "shares": list, "cluster": str, "vocoder": str,
@@ -614,7 +614,7 @@ def _injected(cells: list[str]) -> dict[str, Any]:
                     values[node.targets[0].id] = ast.literal_eval(node.value)
     return values
 
-
+# %% ../nbs/00_core.ipynb #fea3ae39
 def _as_list(text: str) -> list[str]:
     "Papermill's -p hands a list over as text: '[\"A\", \"B\"]', or 'A, B'."
     with contextlib.suppress(ValueError, SyntaxError):

@@ -98,10 +98,14 @@ def _read_store(path: Path) -> dict[str, np.ndarray]:
 def _embed(found: list[str], encoder: str) -> np.ndarray:
     "Mean-pooled vectors of phrases, float32 (n, D)."
     tokenizer, model = load_encoder(encoder)
-    vectors = []
-    for phrase in core.progress(found, desc="BERT", unit="phrase", disable=len(found) < 500):
-        tokens = tokenizer(phrase, return_tensors="pt", truncation=True, max_length=256)
-        vectors.append(model(**tokens).last_hidden_state[0].mean(0).numpy())
+    vectors, threads = [], torch.get_num_threads()
+    torch.set_num_threads(1)  # kept vectors must not depend on who made them: threads round
+    try:
+        for phrase in core.progress(found, desc="BERT", unit="phrase", disable=len(found) < 500):
+            tokens = tokenizer(phrase, return_tensors="pt", truncation=True, max_length=256)
+            vectors.append(model(**tokens).last_hidden_state[0].mean(0).numpy())
+    finally:
+        torch.set_num_threads(threads)
     return np.stack(vectors).astype(np.float32)
 
 # %% ../nbs/02b_denoiser.ipynb #54230fcb

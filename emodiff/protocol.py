@@ -297,7 +297,7 @@ def gan_synthesis(
               "seed": seed, "device": device.split(":")[0]}
     return _synthesis(trained, cached_run("synthetic", inputs, make, ["gan", "features"]))
 
-# %% ../nbs/04d_protocol.ipynb #78d2e006
+# %% ../nbs/04d_protocol.ipynb #248f5ae8
 def group_synthesis(
     real: Segments,  # a corpus
     settings: Settings,  # of everything
@@ -323,7 +323,7 @@ def group_synthesis(
             _stock(make, parts, n, settings, source)
     return draw()
 
-
+# %% ../nbs/04d_protocol.ipynb #78d2e006
 def _stock(make: Callable, parts: dict[int, Segments], n: int, settings: Settings,
            source: str) -> None:
     "Fill the run cache with the generators of all groups, side by side on the CPU."
@@ -348,7 +348,7 @@ def _stock(make: Callable, parts: dict[int, Segments], n: int, settings: Setting
                 stop.set()
                 watch.join()
 
-# %% ../nbs/04d_protocol.ipynb #248f5ae8
+# %% ../nbs/04d_protocol.ipynb #373aa579
 def _stock_one(make: Callable, part: Segments, n: int, settings: Settings, g: int, threads: int,
                root: str, told: str) -> None:
     "One group's generator and samples into the run cache; the progress is told to a file."
@@ -369,7 +369,7 @@ def _stock_one(make: Callable, part: Segments, n: int, settings: Settings, g: in
         if told and how is not None:
             os.environ["EMODIFF_PROGRESS"] = how
 
-
+# %% ../nbs/04d_protocol.ipynb #3bdfc6a8
 def _watch(bar: Any, folder: Path, stop: threading.Event) -> None:
     "Show what the workers told, until they are done."
     pause = 10 if os.environ.get("EMODIFF_PROGRESS") == "text" else 2

@@ -151,7 +151,7 @@ def similarity_table(
     table["segments"] = table["segments"].astype("Int64")
     return table
 
-
+# %% ../nbs/03a_similarity.ipynb #bea6321a
 def _copies(other: Segments, real: Segments) -> bool:
     "True where every segment bears the name of a real utterance: it was made from that one."
     keys = ["corpus", "utterance"]
