@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PEERS', 'GROWTH', 'STARTS', 'pinned', 'turns', 'ratios', 'machine', 'SameNet', 'Work', 'diffusion_races', 'record',
-           'fresh_home', 'prepare_race', 'network_rate', 'loader_loop', 'plan_race', 'grow', 'growth', 'exponent',
-           'starts']
+           'fresh_home', 'prepare_race', 'network_rate', 'loader_loop', 'plan_race', 'peak', 'grow', 'growth',
+           'exponent', 'starts']
 
 # %% ../nbs/08a_peers.ipynb #78ea54ca
 import contextlib
@@ -490,18 +490,27 @@ GROWTH = {"prepare": (_grow_prepare, 64), "train": (_grow_train, 256),
           "sample": (_grow_sample, 16), "protocol": (_grow_protocol, 256)}
 
 # %% ../nbs/08a_peers.ipynb #3cc19f6b
+def peak() -> float:  # MiB
+    "The most memory that this process has held; a parent's, which rusage inherits, not counted."
+    status = Path("/proc/self/status")
+    if not status.exists():
+        from emodiff.training import memory
+
+        return 1024 * memory("cpu")
+    line = next(x for x in status.read_text("utf-8").splitlines() if x.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
+
+
 def grow(kind: str, times: int) -> dict[str, float]:  # seconds, MiB of peak memory, and of before
     "Do the work of one kind at so many times its base size, here and now."
-    from emodiff.training import memory
-
     make, base = GROWTH[core.one_of("kind of growth", kind, GROWTH)]
     with tempfile.TemporaryDirectory() as folder:
         os.environ["EMODIFF_HOME"] = folder
         task = make(base * times, Path(folder))
-        before, start = memory("cpu"), time.perf_counter()
+        before, start = peak(), time.perf_counter()
         task()
         return {"kind": kind, "items": base * times, "seconds": time.perf_counter() - start,
-                "MiB": 1024 * memory("cpu"), "MiB before": 1024 * before}
+                "MiB": peak(), "MiB before": before}
 
 
 def growth(kind: str, sizes: tuple[int, ...] = (1, 4, 16)) -> pd.DataFrame:
