@@ -77,7 +77,8 @@ def variant(
 # %% ../nbs/06a_ablation.ipynb #156ba02a
 def _percentiles(values: np.ndarray) -> tuple[float, float]:
     "The middle 95 %."
-    return tuple(float(v) for v in np.percentile(values, [2.5, 97.5]))
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def likeness(
@@ -109,6 +110,7 @@ def usefulness(
     everything = {name: np.arange(len(pool)) for name, pool in pools.items()}
 
     def cells(kind: str, train: str, test: str) -> list[Cell]:
+        "A cell for each seed."
         return [Cell(kind, train, test, seed, {train: everything[train]}, {test: everything[test]})
                 for seed in range(settings.protocol.seeds)]
 
@@ -126,7 +128,7 @@ def usefulness(
                      "uar_high": high, **dict(zip(EMOTIONS, each, strict=True))})
     return pd.DataFrame(rows)
 
-
+# %% ../nbs/06a_ablation.ipynb #174c5f81
 def quality(
     study: Study,
     made: dict[str, Synthesis],  # variant -> its samples and runs

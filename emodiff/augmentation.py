@@ -72,7 +72,7 @@ def add_noise(
     x = ((power + level * noise).log() / 2 - low) / span * 2 - 1
     return Batch(torch.where(valid, x.clamp(-1, 1), batch.x), batch.frames, batch.target)
 
-# %% ../nbs/04b_augmentation.ipynb #c3692c93
+# %% ../nbs/04b_augmentation.ipynb #0a14862a
 @lru_cache(maxsize=16)
 def _warp(factor: float, n_mels: int, f_max: float) -> Tensor:
     "Matrix that reads each Mel band at its frequency over `factor`, (n_mels, n_mels)."
@@ -92,7 +92,7 @@ def _hz_to_mel(hz: np.ndarray) -> np.ndarray:
     log = 15 + np.log(np.maximum(hz, 1000) / 1000) * 27 / np.log(6.4)
     return np.where(hz < 1000, hz * 3 / 200, log)
 
-
+# %% ../nbs/04b_augmentation.ipynb #c3692c93
 def _mel_to_hz(mel: np.ndarray) -> np.ndarray:
     return np.where(mel < 15, mel * 200 / 3, 1000 * np.exp((mel - 15) * np.log(6.4) / 27))
 
@@ -118,7 +118,7 @@ def speed_perturb(
         frames[i] = m
     return Batch(x, frames, batch.target)
 
-# %% ../nbs/04b_augmentation.ipynb #0a14862a
+# %% ../nbs/04b_augmentation.ipynb #58802339
 TRANSFORMS: dict[str, Callable[..., Batch]] = {"mixup": mixup, "SpecAugment": spec_augment,
                                                "noise": add_noise, "speed": speed_perturb}
 
@@ -134,6 +134,7 @@ def transform_named(
         return None
 
     def apply(batch: Batch, rng: np.random.Generator) -> Batch:
+        "One after the other."
         for name in names:
             options = {"alpha": alpha} if name == "mixup" else {}
             batch = TRANSFORMS[name](batch, rng, **options)

@@ -22,6 +22,8 @@ from .features import Segments
 # %% ../nbs/04a_classifier.ipynb #a5b87d97
 class MaskedBatchNorm(nn.Module):
     "Batch normalisation whose statistics count valid frames only."
+    mean: Tensor  # (C,)
+    var: Tensor  # (C,)
 
     def __init__(self, channels: int, momentum: float = 0.1, eps: float = 1e-5):
         super().__init__()
@@ -195,7 +197,8 @@ class _Keeper:
         self.net, self.validation, self.device = net, validation, device
         self.every = max(1, settings.steps // settings.looks) if settings.steps else 0
         self.looks, self.patience = settings.looks, settings.patience
-        self.score, self.since, self.state = -1.0, 0, None
+        self.score, self.since = -1.0, 0
+        self.state: dict[str, Tensor] | None = None
 
     def look(self, step: int, steps: int) -> bool:
         "Evaluate when it is time; True when patience ran out."

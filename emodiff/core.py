@@ -6,9 +6,9 @@
 __all__ = ['EMOTIONS', 'SIX', 'GAN_ARMS', 'PRESETS', 'CHAPTER_PARAMETERS', 'EmodiffError', 'one_of', 'Standin', 'Features',
            'Diffusion', 'Denoiser', 'Training', 'Sampling', 'Classifier', 'Gan', 'Protocol', 'Settings', 'replace',
            'load_preset', 'to_dict', 'from_dict', 'home', 'data_dir', 'runs_dir', 'figures_dir', 'in_test', 'atomic',
-           'write_text', 'write_json', 'seed_for', 'rng_for', 'digest', 'code_version', 'Run', 'NotCachedError',
-           'only_cached', 'cached_run', 'save_table', 'save_figure', 'targets', 'pick_device', 'pick_precision',
-           'progress', 'check_parameters', 'Chapter', 'versions', 'open_chapter']
+           'write_text', 'write_json', 'seed_for', 'rng_for', 'digest', 'package_dir', 'code_version', 'Run',
+           'NotCachedError', 'only_cached', 'cached_run', 'save_table', 'save_figure', 'targets', 'pick_device',
+           'pick_precision', 'progress', 'check_parameters', 'Chapter', 'versions', 'open_chapter']
 
 # %% ../nbs/00_core.ipynb #00dcc4df
 import ast
@@ -202,6 +202,7 @@ class Protocol:
     cross_arms: tuple[str, ...] = SIX  # of Table 3; 'all' stands for every arm of the protocol
     shares: tuple[float, ...] = ()  # further synthetic shares, for a curve; () = no curve
     groups: int = 2  # speaker groups; one generator a group, which it never saw
+    fold_speakers: int = 1  # test speakers a fold; 1 = leave one speaker out (section 5.2)
     share: float = 1.0  # synthetic segments per real training segment
     seeds: int = 2  # repetitions of every cell; the paper's number is unknown
     validation_speakers: int = 1  # training speakers held out for the stopping choice
@@ -241,13 +242,11 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "demo": {},
     "open": {
-        "denoiser": {"channels": 256},
-        "training": {"steps": 6000, "lr": 1e-3, "warmup": 200, "ema": 0.999,
-                     "checkpoint_every": 500},
-        "sampling": {"steps": 25, "guidance": 1.5},
-        "classifier": {"channels": 64, "hidden": 64, "steps": 600},
+        "training": {"steps": 2500, "lr": 2e-3, "warmup": 100, "ema": 0.995,
+                     "checkpoint_every": 250},
+        "classifier": {"channels": 64, "hidden": 64, "steps": 300},
         "gan": {"critic": 192, "lr": 1e-3, "critic_lr": 5e-4, "warmup": 200, "ema": 0.999},
-        "protocol": {"adaptation": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5), "seeds": 5, "groups": 4,
+        "protocol": {"adaptation": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5), "seeds": 5, "fold_speakers": 4,
                      "validation_speakers": 2, "arms": ("all",), "cross_arms": ("all",),
                      "shares": (0.25, 0.5, 1.0, 2.0)},
     },
@@ -411,14 +410,21 @@ def _code(path: Path, changed: int) -> str:  # `changed`: st_mtime_ns, so that a
         body = getattr(node, "body", None)
         if (isinstance(body, list) and body and isinstance(body[0], ast.Expr)
                 and isinstance(body[0].value, ast.Constant)):
-            node.body = body[1:] or [ast.Pass()]
+            vars(node)["body"] = body[1:] or [ast.Pass()]
     return ast.dump(tree)
+
+
+def package_dir() -> Path:
+    "Where the package's modules are."
+    spec = importlib.util.find_spec("emodiff")
+    if spec is None or spec.origin is None:
+        raise EmodiffError("emodiff is not installed; run pip install . in its folder.")
+    return Path(spec.origin).parent
 
 
 def code_version(*modules: str) -> str:
     "A hash of the code of emodiff modules, comments and docstrings aside; e.g. ('training',)."
-    package = Path(importlib.util.find_spec("emodiff").origin).parent
-    paths = [package / f"{name}.py" for name in modules]
+    paths = [package_dir() / f"{name}.py" for name in modules]
     parts = [_code(path, path.stat().st_mtime_ns) for path in paths]
     return digest(parts)[:16]
 
@@ -465,7 +471,7 @@ def only_cached() -> Iterator[None]:
 def cached_run(
     kind: str,  # what is made, e.g. 'generator': a folder below data/runs
     inputs: dict[str, Any],  # everything that decides the result, JSON-able
-    make: Callable[[Path], None],  # fills the folder it is given; may find its own leftovers there
+    make: Callable[[Path], Any],  # fills the folder it is given; may find its own leftovers there
     modules: Iterable[str] = (),  # emodiff modules whose code decides the result
 ) -> Run:  # the finished entry
     "Draw an entry from the cache, or make it; safe against kills, damage and two makers at once."
@@ -538,7 +544,7 @@ def targets() -> Any:  # a DataFrame: table, row, column, value, sd, source
     "The paper's own numbers, in % or MAD; NaN where unknown."
     import pandas as pd
 
-    return pd.read_csv(Path(importlib.util.find_spec("emodiff").origin).parent / "targets.csv")
+    return pd.read_csv(package_dir() / "targets.csv")
 
 # %% ../nbs/00_core.ipynb #9903be5b
 def pick_device(device: str = "auto") -> str:

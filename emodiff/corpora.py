@@ -186,7 +186,8 @@ def as_manifest(
     by_name: bool = True,  # two clips of one name are one utterance; False (CSV): by path, unsorted
 ) -> pd.DataFrame:  # the manifest; what was dropped stands in attrs['rejected']
     "Check each clip's header, drop doubles, sort, and warn of what was rejected."
-    rows, known, found = [], {}, reading.rows
+    rows, found = [], reading.rows
+    known: dict[str, str] = {}
     if by_name:
         found = sorted(found, key=lambda r: (r["session"], r["utterance"], r["path"]))
     for row in found:
@@ -251,7 +252,8 @@ def iemocap_texts(
 
 def read_iemocap(reading: Reading) -> None:
     "IEMOCAP: labels, transcripts and turns found by their places and names."
-    labels, texts, clips = {}, {}, {}
+    labels, texts = {}, {}
+    clips: dict[str, list[str]] = {}
     for path in walk(reading):
         place = os.path.basename(os.path.dirname(path)).lower()
         if place == "emoevaluation" and path.lower().endswith(".txt"):  # not its sub-folders
@@ -263,7 +265,9 @@ def read_iemocap(reading: Reading) -> None:
     for turn, emotion in labels.items():
         if not emotion:
             continue
-        session, number, letter = IEMOCAP_TURN.fullmatch(turn).groups()
+        match = IEMOCAP_TURN.fullmatch(turn)
+        assert match  # iemocap_labels passes no other
+        session, number, letter = match.groups()
         for path in clips.get(turn, []):
             reading.keep(path, speaker=session + letter, session=f"Session{number}",
                          gender=GENDERS[letter], emotion=emotion, text=texts.get(turn, ""))
@@ -288,7 +292,7 @@ def msp_labels(
             continue
         match = MSP_LABEL.fullmatch(line)
         turn = MSP_TURN.fullmatch(match[1]) if match else None
-        if not turn:
+        if not match or not turn:
             reading.reject(f"{path}:{number}", "a damaged label line", "restore the label file")
         elif match[2] not in MSP_CODES:
             reading.reject(f"{path}:{number}", f"unknown emotion {match[2]!r}",
@@ -300,7 +304,8 @@ def msp_labels(
 # %% ../nbs/01a_corpora.ipynb #ceddf974
 def read_msp_improv(reading: Reading) -> None:
     "MSP-IMPROV: labels from one file, clips and transcripts by their names."
-    labels, texts, clips = {}, {}, {}
+    labels, texts = {}, {}
+    clips: dict[str, list[str]] = {}
     for path in walk(reading):
         turn = MSP_TURN.fullmatch(stem(path))
         if stem(path).lower() in ("evalution", "evaluation"):
@@ -313,7 +318,9 @@ def read_msp_improv(reading: Reading) -> None:
     for name, emotion in labels.items():
         if not emotion:
             continue
-        _, letter, number, _ = MSP_TURN.fullmatch(f"MSP-IMPROV-{name}").groups()
+        match = MSP_TURN.fullmatch(f"MSP-IMPROV-{name}")
+        assert match  # msp_labels passes no other
+        _, letter, number, _ = match.groups()
         for path in clips.get(name, []):
             reading.keep(path, speaker=letter + number, session=f"session{int(number)}",
                          gender=GENDERS[letter], emotion=emotion, text=texts.get(name, ""))
@@ -390,7 +397,8 @@ def doubles(
     for path in paths:
         with contextlib.suppress(OSError, ValueError):
             sizes.setdefault(os.path.getsize(path), []).append(path)
-    found, known = {}, {}
+    found: dict[str, str] = {}
+    known: dict[str, str] = {}
     for path in itertools.chain(*(group for group in sizes.values() if len(group) > 1)):
         with contextlib.suppress(OSError):
             first = known.setdefault(core.digest(Path(path)), path)
@@ -929,7 +937,7 @@ def plan_msp_improv(plan: Plan, settings: core.Standin) -> None:
     labels = []
     for number, both in enumerate(pairs(plan, settings, "F{:02d}", "M{:02d}"), 1):
         for voice in both:
-            turns = Counter()
+            turns: Counter[tuple[str, str]] = Counter()
             lines = [(e, *line) for e in EMOTIONS for line in takes(settings.lines)]
             for emotion, sentence, take in [*lines, ("O", 0, 0), ("X", 1, 0)]:
                 name = f"{voice.speaker} {emotion} {sentence} {take}"
@@ -1220,9 +1228,10 @@ def audformat_header(folder: Path) -> dict[str, Any]:
 
 def scheme_labels(header: dict[str, Any], scheme: str) -> dict[str, Any]:
     "The labels that a scheme of the header describes, if it does."
+    found: Any = header
     for key in ("schemes", scheme, "labels"):
-        header = header.get(key) if isinstance(header, dict) else None
-    return header if isinstance(header, dict) else {}
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
 
 # %% ../nbs/01a_corpora.ipynb #34a411e6
 def audformat_rows(
@@ -1370,7 +1379,8 @@ def fetch(
         pooch.retrieve(url, known_hash or None, fname=path.name, path=path.parent,
                        downloader=Resuming(part, quiet=quiet))
     except requests.HTTPError as e:
-        raise EmodiffError(f"{url} answers {e.response.status_code}; look whether the corpus has "
+        code = getattr(e.response, "status_code", "nothing")
+        raise EmodiffError(f"{url} answers {code}; look whether the corpus has "
                            "moved, or fetch it by hand as data/README.md says.") from e
     except requests.RequestException as e:
         size = part.stat().st_size / 1e6 if part.exists() else 0

@@ -13,6 +13,7 @@ import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -167,6 +168,8 @@ def _width(encoder: str) -> int:
 # %% ../nbs/02b_denoiser.ipynb #28c57b89
 class Standardise(nn.Module):
     "Each part's vectors, centred and scaled as in training; unknown ones become a learned null."
+    mean: Tensor  # (L, D)
+    scale: Tensor  # (L, 1)
 
     def __init__(self, dim: int, length: int):
         super().__init__()
@@ -273,8 +276,9 @@ class _FrameConv(torch.autograd.Function):
 # %% ../nbs/02b_denoiser.ipynb #022e06fa
 class Conv(nn.Conv1d):
     "A 1-D convolution over frames of (B, T, C): the layout that CPUs and tensor cores like best."
+    bias: Tensor
 
-    def __init__(self, *args: int, **kwargs: int):
+    def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         # in memory (O, K, C), as the gradient comes and the kernels read it
         self.weight.data = self.weight.data.transpose(1, 2).contiguous().transpose(1, 2)
@@ -285,7 +289,7 @@ class Conv(nn.Conv1d):
         if x.device.type == "cpu" and x.requires_grad and not torch.is_autocast_enabled("cpu"):
             y = _FrameConv.apply(x, self.weight, self.bias, self.dilation[0])
         else:
-            y = F.conv2d(x, self.weight[:, :, None], self.bias, padding=(0, self.padding[0]),
+            y = F.conv2d(x, self.weight[:, :, None], self.bias, padding=(0, int(self.padding[0])),
                          dilation=(1, self.dilation[0]))
         return y.squeeze(2).transpose(1, 2)
 
@@ -347,6 +351,7 @@ class Attention(nn.Module):
 # %% ../nbs/02b_denoiser.ipynb #2941b1ff
 class Stem(nn.Module):
     "x_t, the condition and the frames' positions, concatenated and brought to the width."
+    where: Tensor | None  # (frames, positions)
 
     def __init__(self, s: core.Denoiser, prompt_dim: int, prompt_len: int, mels: int, frames: int):
         super().__init__()
@@ -412,10 +417,10 @@ class Skip(nn.Module):
     def __init__(self, width: int, mels: int):
         super().__init__()
         self.width, self.mels = width, mels
-        self.layers = nn.Sequential(nn.Linear(width, width), nn.SiLU(),
-                                    nn.Linear(width, 3 * mels))
-        nn.init.zeros_(self.layers[-1].weight)
-        nn.init.zeros_(self.layers[-1].bias)
+        first, last = nn.Linear(width, width), nn.Linear(width, 3 * mels)
+        self.layers = nn.Sequential(first, nn.SiLU(), last)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
 
     def forward(self, out: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         "out (B, 160, T): its means become means (1 + a_t) + b_t x_t + c_t, band by band."

@@ -466,9 +466,9 @@ def bits_per_dimension(
             out = model(x_t, diffusion.seen(t), rows)
             bits = bits + weight * bound_term(diffusion, out, x0, x_t, t)[0]
         values.append(bits.cpu().numpy())
-    bits = np.concatenate(values).astype(np.float64)
-    error = float(bits.std(ddof=1) / len(bits) ** 0.5) if len(bits) > 1 else float("nan")
-    return float(bits.mean()), error, bits
+    each = np.concatenate(values).astype(np.float64)
+    error = float(each.std(ddof=1) / len(each) ** 0.5) if len(each) > 1 else float("nan")
+    return float(each.mean()), error, each
 
 # %% ../nbs/02a_diffusion.ipynb #8b4412eb
 class PerfectDenoiser:

@@ -15,7 +15,6 @@ __all__ = ['GANS', 'COARSE', 'PATCHES', 'NEUTRAL', 'ROW', 'SOUND', 'noise_sizes'
 import functools
 import math
 import shutil
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +39,7 @@ from emodiff.training import (
     finished,
     held_out,
     learning_rate,
+    newest_checkpoint,
     read_config,
     read_tensors,
     write_tensors,
@@ -229,6 +229,7 @@ def fit_width(
     target = denoiser_parameters(settings.denoiser, shape)
 
     def size(width: int) -> int:
+        "The generator's parameters at a width."
         with torch.device("meta"):
             nets = build(kind, settings.gan, width, speakers, shape)
         return parameters(nets, "generator", "back")
@@ -331,6 +332,7 @@ def real_batch(job: Job, step: int) -> Batch:
     other = torch.from_numpy(rng.permutation(len(rows))).to(job.device)
 
     def mix(x: Tensor) -> Tensor:
+        "Each row with its partner's."
         # x~ = lambda x_i + (1 - lambda) x_j
         return x[other].lerp(x, share.view(-1, *[1] * (x.dim() - 1)))
 
@@ -489,29 +491,18 @@ def save_checkpoint(state: State, folder: Path, key: str) -> Path:
     return path
 
 
-def load_checkpoint(state: State, folder: Path, key: str) -> bool:
-    "Go on from the newest whole checkpoint; False where there is none."
-    for path in reversed(checkpoints(folder)):
-        try:
-            tensors, about = read_tensors(path)
-        except core.EmodiffError as e:
-            if "is damaged" not in str(e):
-                raise
-            warnings.warn(f"{e} Going on from the one before.", stacklevel=2)
-            path.unlink(missing_ok=True)
-            continue
-        if about.get("key") != key:
-            raise core.EmodiffError(f"{path} was made with other settings or segments; train in an "
-                                    "empty folder, or with those that made it.")
-        with torch.no_grad():
-            for name, mine in state.tensors().items():
-                mine.copy_(tensors[name])
-        device = next(iter(state.params.values())).device
-        state.sums = {n.removeprefix("sums."): v.to(device) for n, v in tensors.items()
-                      if n.startswith("sums.")}
-        state.step, state.history = about["step"], about["history"]
-        return True
-    return False
+def load_checkpoint(state: State, folder: Path, key: str) -> None:
+    "Go on from the newest whole checkpoint, where there is one."
+    if not (found := newest_checkpoint(folder, key)):
+        return
+    tensors, about = found
+    with torch.no_grad():
+        for name, mine in state.tensors().items():
+            mine.copy_(tensors[name])
+    device = next(iter(state.params.values())).device
+    state.sums = {n.removeprefix("sums."): v.to(device) for n, v in tensors.items()
+                  if n.startswith("sums.")}
+    state.step, state.history = about["step"], about["history"]
 
 # %% ../nbs/04c_gan.ipynb #c83d7361
 def close_row(job: Job, state: State, folder: Path) -> dict[str, float]:

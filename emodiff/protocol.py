@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GANS', 'COPIES', 'ARMS', 'EVERY_ARM', 'IDENTITY', 'FEWEST', 'UNKNOWN', 'COLUMNS', 'MEASURES', 'CHANCE',
-           'speaker_groups', 'Fold', 'loso_folds', 'utterance_share', 'speaker_halves', 'Arm', 'arm_named',
+           'speaker_groups', 'Fold', 'dealt', 'loso_folds', 'utterance_share', 'speaker_halves', 'Arm', 'arm_named',
            'chosen_arms', 'plan_from', 'Synthesis', 'synthesis', 'gan_synthesis', 'group_synthesis', 'largest_share',
            'held_out', 'of_all_groups', 'seen_by', 'sources_of', 'generators_of', 'shuffled', 'pool_name',
            'arm_synthesis', 'group_pools', 'whole_pools', 'Cell', 'budget', 'gather', 'run_cell', 'code_of',
@@ -36,6 +36,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+# %% ../nbs/04d_protocol.ipynb #c74114a7
 from .augmentation import TRANSFORMS, transform_named
 from emodiff.classifier import (
     confusion,
@@ -93,36 +94,45 @@ def speaker_groups(
 
 @dataclass(frozen=True)
 class Fold:
-    "One leave-one-speaker-out fold: row numbers into the real segments."
-    name: str  # the test speaker
-    group: int  # of the test speaker; the fold's generator saw nobody of it
+    "One speaker-independent fold: row numbers into the real segments."
+    name: str  # the test speaker, or several joined by '+'
+    group: int  # of the test speakers; the fold's generator saw nobody of it
     train: np.ndarray  # rows of the recogniser's training speakers
     validation: np.ndarray  # rows of the speakers that choose the stopping point; may be empty
     test: np.ndarray  # rows of the test speaker
 
 # %% ../nbs/04d_protocol.ipynb #8b977fda
+def dealt(groups: dict[str, int], size: int) -> list[tuple[str, ...]]:
+    "The speakers, `size` of a group at a time, in the order of their names."
+    if size < 1:
+        raise EmodiffError(f"protocol.fold_speakers is {size}; set it to 1 or more.")
+    mates = [sorted(n for n in groups if groups[n] == g) for g in sorted(set(groups.values()))]
+    return sorted(tuple(m[i:i + size]) for m in mates for i in range(0, len(m), size))
+
+
 def loso_folds(
     table: pd.DataFrame,  # the segments' table: columns speaker and gender
-    settings: Protocol,  # groups, validation_speakers
+    settings: Protocol,  # groups, fold_speakers, validation_speakers
     validate: bool = False,  # hold out validation speakers
     seed: int = 0,  # of the groups and of the choice of validation speakers
-) -> list[Fold]:  # one per speaker, in the order of their names
-    "Leave-one-speaker-out folds with speaker groups."
+) -> list[Fold]:  # one per speaker, in the order of their names; or per `fold_speakers`
+    "Leave-one-speaker-out folds with speaker groups; or several speakers of a group at a time."
     groups = speaker_groups(table, settings.groups, seed)
     speakers = table["speaker"].to_numpy(str)
     names, folds = sorted(groups), []
-    for name in names:
-        others = [n for n in names if n != name]
+    for tested in dealt(groups, settings.fold_speakers):
+        name, group = "+".join(tested), groups[tested[0]]
+        others = [n for n in names if n not in tested]
         held: list[str] = []
         if validate:
-            # from the test speaker's own group: the fold's generator never saw them either
-            mates = [n for n in others if groups[n] == groups[name]] or others
+            # from the test speakers' own group: the fold's generator never saw them either
+            mates = [n for n in others if groups[n] == group] or others
             count = min(settings.validation_speakers, len(mates))
             held = list(rng_for("validation speakers", seed, name).permutation(mates)[:count])
-        folds.append(Fold(name, groups[name],
+        folds.append(Fold(name, group,
                           np.flatnonzero(np.isin(speakers, [n for n in others if n not in held])),
                           np.flatnonzero(np.isin(speakers, held)),
-                          np.flatnonzero(speakers == name)))
+                          np.flatnonzero(np.isin(speakers, tested))))
     return folds
 
 # %% ../nbs/04d_protocol.ipynb #1424acab
@@ -252,6 +262,7 @@ def synthesis(
     plan = plan_from(training.table, n, seed) if plan is None else plan
 
     def make(folder: Path) -> None:
+        "Sample into the cache's folder."
         model = sampling.load(trained.folder, device=device)
         chunks = folder / "chunks"  # a killed run goes on from here
         made = sampling.synthesise(model, plan, settings.sampling, seed, device, chunks)
@@ -273,7 +284,7 @@ def _synthesis(trained: Run, run: Run) -> Synthesis:
     saw = pd.read_csv(trained.folder / "trained_on.csv", dtype=str, keep_default_na=False)
     return Synthesis(made, trained, run, saw)
 
-# %% ../nbs/04d_protocol.ipynb #c74114a7
+# %% ../nbs/04d_protocol.ipynb #248f5ae8
 def gan_synthesis(
     kind: str,  # one of GANS
     training: Segments,  # what the GAN may see
@@ -290,6 +301,7 @@ def gan_synthesis(
     plan = plan_from(training.table, n, seed)
 
     def make(folder: Path) -> None:
+        "Sample into the cache's folder."
         save_segments(gan.sample_gan(trained.folder, plan, settings, seed, device, training),
                       folder)
 
@@ -297,7 +309,7 @@ def gan_synthesis(
               "seed": seed, "device": device.split(":")[0]}
     return _synthesis(trained, cached_run("synthetic", inputs, make, ["gan", "features"]))
 
-# %% ../nbs/04d_protocol.ipynb #248f5ae8
+# %% ../nbs/04d_protocol.ipynb #493e213f
 def group_synthesis(
     real: Segments,  # a corpus
     settings: Settings,  # of everything
@@ -313,6 +325,7 @@ def group_synthesis(
              for g in range(settings.protocol.groups)}
 
     def draw() -> dict[int, Synthesis]:
+        "Every group's pool, drawn from the cache or made."
         return {g: make(part, n, settings, device, seed=g) for g, part in parts.items()}
 
     try:
@@ -615,13 +628,14 @@ def read_manifest(path: Path) -> pd.DataFrame:
     return table.assign(segment=table["segment"].astype(int), frames=table["frames"].astype(int),
                         synthetic=table["synthetic"] == "True")
 
-# %% ../nbs/04d_protocol.ipynb #493e213f
+# %% ../nbs/04d_protocol.ipynb #85ba261a
 def shelve(pool: Segments) -> Shelf:
     "Put a pool's manifest into the run cache, and its Mels where they do not lie on disk yet."
     text = pool_manifest(pool).to_csv(index=False, lineterminator="\n")
     mark, mapped = digest(text.encode()), _mapped(pool.mels)
 
     def make(folder: Path) -> None:
+        "Write the pool's manifest and Mels."
         with atomic(folder / "manifest.csv") as tmp:
             tmp.write_bytes(text.encode())
         if not mapped:
@@ -640,7 +654,7 @@ def _mapped(mels: np.ndarray) -> str:
         return ""
     return path if np.load(path, mmap_mode="r", allow_pickle=False).shape == mels.shape else ""
 
-# %% ../nbs/04d_protocol.ipynb #85ba261a
+# %% ../nbs/04d_protocol.ipynb #a69b5cd4
 def cell_run(cell: Cell, shelves: dict[str, Shelf], settings: Classifier, device: str,
              code: str, root: str) -> Run:
     "One cell through the run cache; the pools are read only where it is not there yet."
@@ -651,6 +665,7 @@ def cell_run(cell: Cell, shelves: dict[str, Shelf], settings: Classifier, device
     used = {name.partition("|")[2] for name in rows}
 
     def make(folder: Path) -> None:
+        "Run the cell and write its predictions."
         predictions = run_cell(cell, {n: shelves[n].read() for n in used}, settings, device)
         with atomic(folder / "rows.npz") as tmp, tmp.open("wb") as f:
             np.savez_compressed(f, **rows)

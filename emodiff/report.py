@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['CHUNK', 'FEWEST', 'TERMS', 'STYLE', 'SCRIPT', 'POLICY', 'KINDS', 'PAGE', 'CLAIM_COLUMNS', 'MAIN', 'LONG',
-           'vocoder_name', 'vocoder_key', 'copy_synthesis', 'speaker_gain', 'mad_claim', 'Terms', 'terms', 'matched',
-           'spoken', 'data_uri', 'mel_png', 'flac', 'recording', 'listening_page', 'results_rank', 'read_claims',
-           'read_records', 'made_files', 'results_md']
+           'vocoder_name', 'vocoder_key', 'vocoder_inputs', 'copy_synthesis', 'speaker_gain', 'mad_claim', 'Terms',
+           'terms', 'matched', 'spoken', 'data_uri', 'mel_png', 'flac', 'recording', 'listening_page', 'results_rank',
+           'read_claims', 'read_records', 'made_files', 'results_md']
 
 # %% ../nbs/03b_report.ipynb #afd7f6eb
 import base64
@@ -41,7 +41,7 @@ def vocoder_key(source: Path | str) -> Any:
     return {p.name: core.digest(p) for p in sorted(folder.iterdir())
             if p.suffix in (".json", ".safetensors")}
 
-# %% ../nbs/03b_report.ipynb #0624d951
+# %% ../nbs/03b_report.ipynb #9bc8ba8e
 def _copy(segments: Segments, vocoder: Any, features: core.Features) -> np.ndarray:
     "Mels of the waves that a vocoder makes of Mels, float16 (N, 80, 256)."
     from emodiff.sampling import vocode
@@ -50,6 +50,16 @@ def _copy(segments: Segments, vocoder: Any, features: core.Features) -> np.ndarr
     return np.concatenate([cut(wave, features)[0][:1] for wave in waves])
 
 
+def vocoder_inputs(
+    segments: Segments, vocoder: Path | str, settings: core.Settings, device: str,
+) -> dict[str, Any]:
+    "Everything that decides how segments sound."
+    frames = segments.table["frames"].to_numpy(np.int64)
+    return {"mels": core.digest(np.ascontiguousarray(segments.mels).tobytes()),
+            "frames": core.digest(frames.tobytes()), "vocoder": vocoder_key(vocoder),
+            "features": core.to_dict(settings.features), "device": device.split(":")[0]}
+
+# %% ../nbs/03b_report.ipynb #0624d951
 def copy_synthesis(
     segments: Segments,  # real, N of them
     vocoder: Path | str,  # a HiFi-GAN's folder or hub name; '' = Griffin-Lim
@@ -59,12 +69,10 @@ def copy_synthesis(
     "Real segments through the vocoder and back, from the run cache or made now."
     from emodiff.sampling import load_vocoder
 
-    frames = segments.table["frames"].to_numpy(np.int64)
-    inputs = {"mels": core.digest(np.ascontiguousarray(segments.mels).tobytes()),
-              "frames": core.digest(frames.tobytes()), "vocoder": vocoder_key(vocoder),
-              "features": core.to_dict(settings.features), "device": device.split(":")[0]}
+    inputs = vocoder_inputs(segments, vocoder, settings, device)
 
     def make(folder: Path) -> None:
+        "Speak and listen again, a part at a time."
         speak = load_vocoder(vocoder, device, settings.features)
         parts = []
         for start in range(0, len(segments), CHUNK):
@@ -182,7 +190,7 @@ def matched(
                                 "one; synthesise with the prompts of the corpus.")
     return pairs.sort_values(["speaker", "emotion"]).drop(columns="gender").reset_index(drop=True)
 
-
+# %% ../nbs/03b_report.ipynb #ab42ee33
 def spoken(
     segments: Segments, vocoder: Path | str, settings: core.Settings, device: str = "cpu",
 ) -> list[np.ndarray]:  # float32 waves
@@ -190,11 +198,10 @@ def spoken(
     from emodiff.sampling import load_vocoder, vocode
 
     frames = segments.table["frames"].to_numpy(np.int64)
-    inputs = {"mels": core.digest(np.ascontiguousarray(segments.mels).tobytes()),
-              "frames": core.digest(frames.tobytes()), "vocoder": vocoder_key(vocoder),
-              "features": core.to_dict(settings.features), "device": device.split(":")[0]}
+    inputs = vocoder_inputs(segments, vocoder, settings, device)
 
     def make(folder: Path) -> None:
+        "Speak into one file."
         speak = load_vocoder(vocoder, device, settings.features)
         waves = vocode(segments.mels, frames, speak, settings.features)
         with core.atomic(folder / "waves.npz") as tmp:
@@ -416,7 +423,7 @@ def read_records(out_dir: Path | str) -> list[dict[str, Any]]:
     return [json.loads(p.read_text("utf-8"))
             for p in sorted((Path(out_dir) / "notebooks").glob("*.record.json"))]
 
-# %% ../nbs/03b_report.ipynb #9bc8ba8e
+# %% ../nbs/03b_report.ipynb #ed741d49
 def _claims_part(claims: pd.DataFrame) -> list[str]:
     "The claims as a table, and each as the sentence that its chapter wrote."
     if claims.empty:
@@ -425,6 +432,7 @@ def _claims_part(claims: pd.DataFrame) -> list[str]:
     said = ", ".join(f"{counts.get(w, 0)} {w}" for w in ("supported", "contradicted", "undecided"))
 
     def number(value: float) -> str:
+        "A signed number of three digits, or n/a."
         return "n/a" if np.isnan(value) else f"{value:+.3g}"
 
     lines = [f"Claims: {said}. A verdict follows from the 95 % interval alone.", "",
@@ -435,7 +443,7 @@ def _claims_part(claims: pd.DataFrame) -> list[str]:
               + f" | {c.speakers} | **{c.verdict}** |" for c in claims.itertuples()]
     return [*lines, "", *_fold("In words", [f"- {text}" for text in claims["text"]])]
 
-
+# %% ../nbs/03b_report.ipynb #6b143178
 def _fold(summary: str, lines: list[str]) -> list[str]:
     "Lines behind a summary."
     return ["<details>", f"<summary>{html.escape(summary)}</summary>", "", *lines, "", "</details>"]

@@ -161,7 +161,8 @@ def _copies(other: Segments, real: Segments) -> bool:
 
 def _published(real: Segments, others: dict[str, Segments]) -> list[dict]:
     "The paper's own rows, where `real` is the corpus that it measured."
-    known, rows = targets().query("table == 'table1'"), []
+    known = targets().query("table == 'table1'")
+    rows: list[dict] = []
     if set(real.table["corpus"]) != set(known["corpus"]):
         return rows
     for name, shown in (("IDDPM", "synthetic"), *((k, k) for k in others)):

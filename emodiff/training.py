@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['FORMAT', 'BINS', 'SUMS', 'CARD', 'Order', 'Draws', 'draw', 'draws_state', 'restore_draws', 'learning_rate',
            'ema_decay', 'write_tensors', 'read_tensors', 'State', 'state_tensors', 'restore', 'average', 'checkpoints',
-           'save_checkpoint', 'load_checkpoint', 'Job', 'autocast', 'losses', 'train_step', 'add_sums', 'gathered',
-           'history_row', 'held_out', 'averaged', 'held_out_bits', 'describe', 'card', 'write_final', 'write_history',
-           'Group', 'join', 'check_training', 'content', 'inputs', 'set_up', 'train_generator', 'finished', 'memory',
-           'Report', 'run_steps', 'check_finite', 'judge', 'read_config', 'Pretrained', 'load_pretrained',
-           'plot_history', 'Live', 'generator', 'asked_for', 'start_all', 'parse_changes', 'main']
+           'save_checkpoint', 'newest_checkpoint', 'load_checkpoint', 'Job', 'autocast', 'losses', 'train_step',
+           'add_sums', 'gathered', 'history_row', 'held_out', 'averaged', 'held_out_bits', 'describe', 'card',
+           'write_final', 'write_history', 'Group', 'join', 'check_training', 'content', 'inputs', 'set_up',
+           'train_generator', 'finished', 'memory', 'Report', 'run_steps', 'check_finite', 'judge', 'read_config',
+           'Pretrained', 'load_pretrained', 'plot_history', 'Live', 'generator', 'asked_for', 'start_all',
+           'parse_changes', 'main']
 
 # %% ../nbs/02c_training.ipynb #03bc152a
 import argparse
@@ -24,7 +25,7 @@ import sys
 import time
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ from . import core
 from .denoiser import DenoiserNet, Prompts, embed_prompts
 from .diffusion import GaussianDiffusion, LossSecondMoment, bits_per_dimension
 
-# %% ../nbs/02c_training.ipynb #521b21ec
+# %% ../nbs/02c_training.ipynb #b76de9cf
 class Order:
     "The order of the data: every row once before any comes again."
 
@@ -65,7 +66,7 @@ class Order:
             n -= len(parts[-1])
         return torch.cat(parts)
 
-
+# %% ../nbs/02c_training.ipynb #209b8a2e
 class Draws:
     "The random draws of a training: order, timesteps, noise, dropped conditions."
 
@@ -90,7 +91,7 @@ def draw(
     n: int,  # segments of a micro-batch, of all processes together
     T: int,  # steps of the diffusion
     length: int,  # L, parts of a prompt
-    shape: tuple[int, int],  # (80, 256)
+    shape: Sequence[int],  # (80, 256)
 ) -> tuple[Tensor, ...]:  # rows (n,), t (n,), weight (n,), noise (n, 80, 256), drop (n, L)
     "The draws of one micro-batch; the weights keep the expected loss that of uniform t."
     streams, s = draws.streams, draws.settings
@@ -149,7 +150,7 @@ def _checksum(tensors: dict[str, Tensor]) -> int:
     crc = 0
     for name in sorted(tensors):
         flat = tensors[name].detach().cpu().contiguous().view(-1)
-        crc = zlib.crc32(memoryview(flat.view(torch.uint8).numpy()), crc)
+        crc = zlib.crc32(flat.view(torch.uint8).numpy().data, crc)
     return crc
 
 
@@ -205,7 +206,7 @@ class State:
     def __init__(self, net: nn.Module, draws: Draws, settings: core.Training):
         self.net, self.draws, self.settings = net, draws, settings
         self.names = [n for n, _ in net.named_parameters()]
-        self.params = [p for _, p in net.named_parameters()]
+        self.params: list[Tensor] = [p for _, p in net.named_parameters()]
         self.ema = [p.detach().clone() for p in self.params]
         self.optimiser = torch.optim.AdamW(self.params, lr=settings.lr, fused=True,
                                            weight_decay=settings.weight_decay)
@@ -213,7 +214,8 @@ class State:
             self.optimiser.state[p] = {"step": torch.zeros((), device=p.device),
                                        "exp_avg": torch.zeros_like(p),
                                        "exp_avg_sq": torch.zeros_like(p)}
-        self.step, self.history = 0, []
+        self.step = 0
+        self.history: list[dict[str, float]] = []
         self.best: dict[str, float] = {}  # {'step': ..., 'value': ...}
         self.sums = torch.zeros(len(SUMS), dtype=torch.float64, device=self.params[0].device)
 
@@ -245,7 +247,7 @@ def average(state: State) -> None:
     "EMA: theta' = d theta' + (1 - d) theta."
     torch._foreach_lerp_(state.ema, state.params, 1 - ema_decay(state.step, state.settings))
 
-# %% ../nbs/02c_training.ipynb #209b8a2e
+# %% ../nbs/02c_training.ipynb #935c3d80
 def checkpoints(folder: Path) -> list[Path]:
     "The checkpoints of a training, oldest first."
     return sorted((folder / "checkpoints").glob("step-*.safetensors"))
@@ -262,9 +264,12 @@ def save_checkpoint(state: State, folder: Path, key: str) -> Path:
             old.unlink()
     return path
 
-
-def load_checkpoint(state: State, folder: Path, key: str) -> bool:
-    "Go on from the newest whole checkpoint; False where there is none."
+# %% ../nbs/02c_training.ipynb #521b21ec
+def newest_checkpoint(
+    folder: Path,  # of a training
+    key: str,  # of what is being trained; a checkpoint with another one is refused
+) -> tuple[dict[str, Tensor], dict[str, Any]] | None:  # tensors, header; None: there is none
+    "The newest whole checkpoint; a damaged one is told and removed."
     for path in reversed(checkpoints(folder)):
         try:
             tensors, about = read_tensors(path)
@@ -274,12 +279,17 @@ def load_checkpoint(state: State, folder: Path, key: str) -> bool:
             warnings.warn(f"{e} Going on from the one before.", stacklevel=2)
             path.unlink(missing_ok=True)
             continue
-        if about["key"] != key:
+        if about.get("key") != key:
             raise core.EmodiffError(f"{path} was made with other settings or segments; train in an "
                                     "empty folder, or with those that made it.")
-        restore(state, tensors, about)
-        return True
-    return False
+        return tensors, about
+    return None
+
+
+def load_checkpoint(state: State, folder: Path, key: str) -> None:
+    "Go on from the newest whole checkpoint, where there is one."
+    if found := newest_checkpoint(folder, key):
+        restore(state, *found)
 
 # %% ../nbs/02c_training.ipynb #c9e628f3
 @dataclass(frozen=True)
@@ -318,7 +328,7 @@ def losses(
     return job.diffusion.losses(out.float(), x0, x_t, t, noise)
 
 # %% ../nbs/02c_training.ipynb #2424b4b8
-def train_step(job: Job, net: nn.Module, state: State) -> None:
+def train_step(job: Job, net: Any, state: State) -> None:  # net: perhaps wrapped
     "One optimiser step over `batch` segments, in `accumulate` micro-batches."
     s, n = job.settings, job.settings.batch // job.settings.accumulate
     mine = slice(job.rank * n // job.world, (job.rank + 1) * n // job.world)
@@ -373,7 +383,7 @@ def history_row(sums: Tensor, step: int, lr: float, rate: float) -> dict[str, fl
         row[f"loss_q{i + 1}"] = v[f"loss_q{i}"] / v[f"n_q{i}"] if v[f"n_q{i}"] else math.nan
     return {**row, "samples_per_second": rate}
 
-# %% ../nbs/02c_training.ipynb #935c3d80
+# %% ../nbs/02c_training.ipynb #ce890bc3
 def held_out(table: pd.DataFrame, share: float, seed: int = 0) -> np.ndarray:
     "A mask of the rows held out for validation: whole utterances, none for share 0."
     names = (table["corpus"].astype(str) + "/" + table["utterance"].astype(str)).to_numpy()
@@ -395,7 +405,7 @@ def averaged(state: State) -> Iterator[nn.Module]:
         with torch.no_grad():
             torch._foreach_copy_(state.params, raw)
 
-
+# %% ../nbs/02c_training.ipynb #ec8fd139
 @torch.no_grad()
 def held_out_bits(
     job: Job,
@@ -406,6 +416,7 @@ def held_out_bits(
 ) -> float:
     "Estimated bits per dimension of held-out segments, with the same draws every time."
     def model(x_t: Tensor, t: Tensor, rows: np.ndarray) -> Tensor:
+        "The network's output for rows of the held-out segments."
         prompt = job.vectors[job.index[held[torch.from_numpy(rows)]]]
         with autocast(job):
             return net(x_t, t, prompt).float()
@@ -762,7 +773,9 @@ class Pretrained(ModelHubMixin):
         core.write_json(save_directory / "config.json", self.config)
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, **options: Any) -> "Pretrained":
+    def from_pretrained(  # type: ignore[override]  # the mixin's options pass through
+        cls, name: str | Path, **options: Any,
+    ) -> "Pretrained":
         "From a folder, or by its name on the hub."
         if Path(name).is_dir():
             read_config(name)  # what is wrong with a folder is told here
@@ -843,7 +856,7 @@ class Live:
         else:
             self.handle.update(image)
 
-# %% ../nbs/02c_training.ipynb #b76de9cf
+# %% ../nbs/02c_training.ipynb #4534323f
 def generator(
     segments: Any,  # features.Segments
     settings: core.Settings,
@@ -855,6 +868,7 @@ def generator(
     group, device = join(core.pick_device(device))
 
     def make(part: Path) -> None:
+        "Train into the cache's folder; the other processes are told of it."
         group.tell(part)
         train_generator(segments, settings, part, device, seed, live, keep=False)
 
