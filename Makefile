@@ -1,8 +1,10 @@
 # make reproduce   the tables and figures of chapters 03-05, from nothing (preset demo); what is
 #                  done is skipped: make reproduce ARGS=--force
 # make test        the tests: what CI runs
-# make test-browser     the listening pages in a headless Chromium, where there is one
+# make test-browser     listening pages, JupyterLab and docs in a headless Chromium, if there is one
 # make test-reproduce   a second run gives the same bytes (preset smoke)
+# make types       mypy over the package
+# make docs        the documentation as plain HTML with search, in _docs/
 PY      ?= python3
 BIN     := .venv/bin
 PRESET  ?= demo
@@ -15,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # the installation compiles nothing: what is imported is compiled once, then, and kept
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: reproduce test test-browser test-reproduce install notebooks clean
+.PHONY: reproduce test test-browser test-reproduce types docs install notebooks clean
 
 reproduce: $(STAMP)
 	@$(BIN)/python -m emodiff reproduce --preset $(PRESET) $(ARGS)
@@ -26,9 +28,17 @@ test: $(STAMP)
 
 test-browser: $(STAMP)
 	@$(BIN)/python tests/browser.py
+	@$(BIN)/python tests/lab.py
+	@$(BIN)/python tests/docs.py
 
 test-reproduce: $(STAMP)
 	@$(BIN)/python tests/reproduce.py smoke
+
+types: $(STAMP)
+	@$(BIN)/mypy
+
+docs: $(STAMP)
+	@$(BIN)/python docs/build.py
 
 install: $(STAMP)
 
@@ -47,4 +57,4 @@ notebooks:
 	@$(BIN)/python tests/results.py
 
 clean:
-	rm -rf .venv build dist *.egg-info data/runs figures/*/notebooks
+	rm -rf .venv build dist _docs .mypy_cache *.egg-info data/runs figures/*/notebooks

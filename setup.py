@@ -24,7 +24,7 @@ setup(
     python_requires=">=" + cfg["min_python"],
     install_requires=cfg["requirements"].split(),
     entry_points={"console_scripts": cfg["console_scripts"].split()},
-    extras_require={extra: cfg[f"{extra}_requirements"].split()
-                    for extra in ("dev", "dask", "bench")},
+    extras_require={name.removesuffix("_requirements"): value.split()
+                    for name, value in cfg.items() if name.endswith("_requirements")},
     zip_safe=False,
 )

@@ -65,7 +65,8 @@ class Tab:
     def until(self, expression: str, seconds: float = 10) -> bool:
         "Wait for an expression to become true."
         end = time.monotonic() + seconds
-        while not (done := bool(self.js(expression))) and time.monotonic() < end:
+        asked = f"(async () => !!(await ({expression})))()"  # elements do not travel
+        while not (done := self.js(asked)) and time.monotonic() < end:
             time.sleep(0.05)
         return done
 
