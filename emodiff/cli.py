@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['CHAPTERS', 'COSTS', 'app', 'Preset', 'CorporaDir', 'Device', 'Seed', 'Vocoder', 'DryRun', 'Changes', 'EXAMPLES',
-           'notebooks_dir', 'code_cells', 'parameter_names', 'package_code', 'corpora_mark', 'Task', 'why',
+           'GANS', 'notebooks_dir', 'code_cells', 'parameter_names', 'package_code', 'corpora_mark', 'Task', 'why',
            'read_record', 'task', 'plan', 'through', 'failure', 'stamps', 'run_chapter', 'show_plan', 'run_plan',
-           'Finding', 'tries', 'check_torch', 'check_speech', 'check_corpora', 'check_disk', 'examples', 'reproduce',
-           'read_manifest', 'prepare', 'train', 'sample', 'read_mapping', 'names_in', 'augment', 'download', 'doctor',
-           'main']
+           'Finding', 'tries', 'check_torch', 'check_speech', 'check_corpora', 'check_disk', 'examples', 'listed',
+           'numbers', 'reproduce', 'read_manifest', 'prepare', 'train', 'sample', 'read_mapping', 'names_in', 'augment',
+           'download', 'doctor', 'main']
 
 # %% ../nbs/07a_command_line.ipynb #d83a6411
 import ast
@@ -379,8 +379,26 @@ def examples(*lines: str) -> str:
     "The examples at the end of a command's help."
     return "\n\n".join([EXAMPLES, *lines])
 
+# %% ../nbs/07a_command_line.ipynb #2b8db21f
+GANS = "cGAN, CycleGAN, GAN + mixup"  # what --gans all stands for
+
+
+def listed(text: str) -> list[str]:
+    "The parts of a text with commas."
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def numbers(name: str, text: str) -> list[float]:
+    "The numbers of a text with commas."
+    try:
+        return [float(part) for part in listed(text)]
+    except ValueError as e:
+        raise EmodiffError(f"--{name} {text!r} is no list of numbers; write e.g. 0.5,1,2.") from e
+
 # %% ../nbs/07a_command_line.ipynb #092703cf
 @app.command(epilog=examples("emodiff reproduce", "emodiff reproduce --preset smoke --only 03,04",
+                             "emodiff reproduce --arms all --shares 0.5,1,2 --gans all "
+                             "--out-dir figures/demo-all",
                              "emodiff reproduce --corpora-dir ~/corpora --source RAVDESS --target "
                              "EmoDB --adapt URDU --out-dir figures/mine"))
 def reproduce(
@@ -390,6 +408,9 @@ def reproduce(
     target: Annotated[str, typer.Option(help="Corpus tested on (05); empty: MSP-IMPROV.")] = "",
     adapt: Annotated[str, typer.Option(help="Corpora of Fig. 4, e.g. 'CREMA-D,RAVDESS'.")] = "",
     seeds: Annotated[int, typer.Option(help="Repetitions; 0: the preset's number.")] = 0,
+    arms: Annotated[str, typer.Option(help="What is compared: 'all', or names with commas.")] = "",
+    shares: Annotated[str, typer.Option(help="A curve over shares, e.g. '0.5,1,2' (04).")] = "",
+    gans: Annotated[str, typer.Option(help="GANs of Table 1, with commas, or 'all'.")] = "",
     vocoder: Vocoder = "",
     device: Device = "auto",
     out_dir: Annotated[str, typer.Option(help="For tables and figures; empty: figures/PRESET.")]
@@ -401,11 +422,12 @@ def reproduce(
     "Run the chapters (Tables 1-3, Figs. 1-4) and write RESULTS.md; what is done is skipped."
     names = {"corpora_dir": corpora_dir and str(Path(corpora_dir).expanduser().resolve()),
              "source": source, "target": target, "seeds": seeds, "vocoder": vocoder,
-             "adapt": [n.strip() for n in adapt.split(",") if n.strip()],
+             "adapt": listed(adapt), "arms": listed(arms), "shares": numbers("shares", shares),
+             "gans": listed(GANS if gans == "all" else gans),
              "device": "" if device == "auto" else device,
              "out_dir": out_dir and str(Path(out_dir).expanduser().resolve())}
     given = {"preset": preset, **{k: v for k, v in names.items() if v}}
-    tasks = plan([n.strip() for n in only.split(",") if n.strip()], given, force)
+    tasks = plan(listed(only), given, force)
     if dry_run:
         return show_plan(tasks, preset)
     print(f"results: {run_plan(tasks)}")

@@ -51,7 +51,7 @@ def mel_basis(
     bands = np.maximum(0, np.minimum(rise, fall)) * (2 / (edges[2:] - edges[:-2]))[:, None]
     return bands.astype(np.float32)
 
-# %% ../nbs/01b_features.ipynb #b881e50a
+# %% ../nbs/01b_features.ipynb #8e587d75
 @dataclass(frozen=True)
 class _Plan:
     "What every Mel with the same settings shares."
@@ -90,7 +90,7 @@ class _Scratch(threading.local):
             self.kept[key] = np.empty((max(rows, BLOCK), columns), kind)
         return self.kept[key][:rows]
 
-
+# %% ../nbs/01b_features.ipynb #fd5bf7ee
 BLOCK = 256  # frames at once: much less, and the calls cost more than the sums
 _scratch = _Scratch()
 
@@ -170,14 +170,14 @@ def _mels(
     starts = ends - [len(view) for view in views]
     for view, start, end in zip(views, starts, ends, strict=True):
         rows = noisy[slice(*np.searchsorted(noisy, (start, end)))]
-        for part in (rows[i:i + BLOCK] for i in range(0, len(rows), BLOCK)):
-            exact = np.empty((len(part), settings.n_mels), np.float32)
-            again = _scratch.array("frames", len(part), settings.n_fft, "d")
-            _mel(np.multiply(view[part - start], plan.window, out=again), plan, exact)
-            mel[part] = np.maximum(exact, settings.log_floor)
+        for some in (rows[i:i + BLOCK] for i in range(0, len(rows), BLOCK)):
+            exact = np.empty((len(some), settings.n_mels), np.float32)
+            again = _scratch.array("frames", len(some), settings.n_fft, "d")
+            _mel(np.multiply(view[some - start], plan.window, out=again), plan, exact)
+            mel[some] = np.maximum(exact, settings.log_floor)
     return nats.log_().numpy(), ends
 
-
+# %% ../nbs/01b_features.ipynb #722948f4
 def log_mel(
     wave: np.ndarray,  # float32 (n,), n > (n_fft - hop) / 2
     settings: core.Features,
@@ -194,7 +194,7 @@ def log_mels(
     mel, ends = _mels(waves, settings)
     return [part.T for part in np.split(mel, ends[:-1])]
 
-# %% ../nbs/01b_features.ipynb #fd5bf7ee
+# %% ../nbs/01b_features.ipynb #ed58251f
 def hifigan_log_mel(
     wave: np.ndarray,  # (n,)
     settings: core.Features,
@@ -205,7 +205,7 @@ def hifigan_log_mel(
     import torch
 
     kind = torch.float64 if double else torch.float32
-    basis = torch.from_numpy(mel_basis(settings) if basis is None else basis).to(kind)
+    bands = torch.from_numpy(mel_basis(settings) if basis is None else basis).to(kind)
     pad = (settings.n_fft - settings.hop) // 2
     y = torch.from_numpy(np.asarray(wave)).to(kind)[None, None]
     y = torch.nn.functional.pad(y, (pad, pad), mode="reflect")[0]
@@ -213,7 +213,7 @@ def hifigan_log_mel(
     spectrum = torch.stft(y, settings.n_fft, settings.hop, settings.win, window, center=False,
                           onesided=True, return_complex=True)
     magnitude = torch.sqrt(torch.view_as_real(spectrum).pow(2).sum(-1) + 1e-9)
-    return torch.log(torch.clamp(basis @ magnitude, min=settings.log_floor))[0].numpy()
+    return torch.log(torch.clamp(bands @ magnitude, min=settings.log_floor))[0].numpy()
 
 # %% ../nbs/01b_features.ipynb #cd060e24
 def _range(settings: core.Features) -> tuple[float, float]:
@@ -524,7 +524,7 @@ def save_segments(
     core.write_json(folder / "columns.json", kinds)
     return folder
 
-
+# %% ../nbs/01b_features.ipynb #16fe3523
 def _map(path: Path) -> np.ndarray:
     "An array on disk, memory-mapped unless it is empty (an empty file cannot be mapped)."
     try:
@@ -550,7 +550,7 @@ def load_segments(folder: Path | str) -> Segments:
         raise core.EmodiffError(f"{folder} does not hold segments ({e}); make them with "
                                 "prepare or save_segments.") from e
 
-# %% ../nbs/01b_features.ipynb #ed58251f
+# %% ../nbs/01b_features.ipynb #3eabe193
 CLIPS = 16  # clips a task: the unit in which a killed run continues
 HEADER = 128  # bytes before the data of mels.npy
 
@@ -574,7 +574,7 @@ def _contents(paths: Sequence[str]) -> list[str]:
             hashes.append(str(e.strerror))
     return hashes
 
-
+# %% ../nbs/01b_features.ipynb #b881e50a
 def _prepare_clips(paths: Sequence[str], settings: core.Features) -> dict[str, Any]:
     "One task: the Mels of some clips, and for each clip its segments' frames or its fault."
     made, waves, faults, seconds = {}, {}, {}, 0.0
@@ -597,7 +597,7 @@ def _prepare_clips(paths: Sequence[str], settings: core.Features) -> dict[str, A
     clips = [faults[i] if i in faults else made[i][1].tolist() for i in range(len(paths))]
     return {"mels": mels, "clips": clips, "seconds": seconds}
 
-# %% ../nbs/01b_features.ipynb #8e587d75
+# %% ../nbs/01b_features.ipynb #2add045c
 def _resume(part: Path, size: int) -> list[dict[str, Any]]:
     "The journal's entries whose Mels are on disk, unharmed; both files are cut back to them."
     journal, data = part / "journal.jsonl", part / "mels.npy"
@@ -618,7 +618,7 @@ def _resume(part: Path, size: int) -> list[dict[str, Any]]:
         os.truncate(path, end)
     return entries
 
-
+# %% ../nbs/01b_features.ipynb #93e385be
 def _finish(part: Path, entries: list[dict[str, Any]], settings: core.Features) -> None:
     "Head the Mels, write the index and the faults, and drop the journal: in this order."
     clips = [clip for entry in entries for clip in entry["clips"]]
@@ -639,8 +639,8 @@ def _fault(clip: list) -> bool:
     "True where a journal's clip is [fault, mend] and not a list of frames."
     return isinstance(clip[0], str)
 
-# %% ../nbs/01b_features.ipynb #722948f4
-def _run_tasks(tasks: list[Sequence[str]], settings: core.Features, jobs: int) -> Iterable[dict]:
+# %% ../nbs/01b_features.ipynb #d7edbfab
+def _run_tasks(tasks: list[list[str]], settings: core.Features, jobs: int) -> Iterable[dict]:
     "The tasks' results in their order, from processes; never many more in memory than processes."
     if jobs == 1 or len(tasks) < 4:  # starting processes costs more than a few clips
         from threadpoolctl import threadpool_limits
@@ -750,7 +750,7 @@ def prepare(
                       f"{run.folder / 'rejected.csv'} says why", stacklevel=2)
     return Segments(_map(run.folder / "mels.npy"), table, run.folder)
 
-# %% ../nbs/01b_features.ipynb #16fe3523
+# %% ../nbs/01b_features.ipynb #728bf66d
 def librosa_log_mel(wave: np.ndarray, settings: core.Features) -> np.ndarray:
     "librosa.feature.melspectrogram with HiFi-GAN's framing, floor and log (no 1e-9 in the root)."
     import librosa
@@ -781,7 +781,7 @@ def librosa_prepare(
         mel = mel.reshape(settings.n_mels, -1, settings.frames).transpose(1, 0, 2)
         np.save(Path(folder) / f"{i}.npy", mel.astype(np.float16))
 
-
+# %% ../nbs/01b_features.ipynb #a4c350f7
 def race(
     entries: dict[str, Callable[[], Any]],  # name to what is timed
     rounds: int = 5,

@@ -78,6 +78,7 @@ class Styled(nn.Module):
 # %% ../nbs/04c_gan.ipynb #7a25226a
 class Decoder(nn.Module):
     "From coarse steps to a Mel that ends where the style says."
+    t: Tensor  # (frames,): their numbers
 
     def __init__(self, width: int, shape: tuple[int, int]):
         super().__init__()
@@ -140,9 +141,10 @@ class Generator(nn.Module):
         super().__init__()
         self.sizes = noise_sizes(s, shape)
         self.encoder = Encoder(width, shape) if reads else None
-        self.labels = nn.ModuleList(nn.Linear(n, s.embedding, bias=False) for n in labels)
-        for layer in self.labels:
+        layers = [nn.Linear(n, s.embedding, bias=False) for n in labels]
+        for layer in layers:
             nn.init.normal_(layer.weight)
+        self.labels = nn.ModuleList(layers)
         told = s.noise + s.embedding * len(labels) + 4 * width * reads
         self.style = nn.Sequential(nn.Linear(told, 4 * width), nn.LeakyReLU(0.2),
                                    nn.Linear(4 * width, width), nn.LeakyReLU(0.2))
@@ -267,7 +269,7 @@ def energy(
 def view(x: Tensor, s: core.Gan, generator: torch.Generator) -> Tensor:
     "Mels (B, 80, frames) as the critic sees them: shifted in time, and blurred."
     b, _, frames = x.shape
-    kind = {"generator": generator, "device": x.device}
+    kind: dict[str, Any] = {"generator": generator, "device": x.device}
     shift = torch.randint(-s.shift, s.shift + 1, (b, 1), **kind)
     frame = torch.arange(frames, device=x.device) - shift
     inside = ((frame >= 0) & (frame < frames))[:, None]
@@ -278,8 +280,9 @@ def view(x: Tensor, s: core.Gan, generator: torch.Generator) -> Tensor:
 
 def cross_entropy(logits: list[Tensor], labels: list[Tensor]) -> Tensor:
     "Mean cross-entropy against labels that are rows of weights, summed over emotion and speaker."
-    return -sum((y * F.log_softmax(v, 1)).sum(1).mean()
-                for v, y in zip(logits, labels, strict=True))
+    total: Any = sum((y * F.log_softmax(v, 1)).sum(1).mean()
+                     for v, y in zip(logits, labels, strict=True))
+    return -total
 
 # %% ../nbs/04c_gan.ipynb #d7d3245d
 @dataclass(frozen=True)
@@ -328,18 +331,18 @@ def real_batch(job: Job, step: int) -> Batch:
         return real
     rng = core.rng_for("gan", "mixup", job.seed, step)
     share = rng.beta(job.settings.gan.mixup, job.settings.gan.mixup, len(rows))
-    share = torch.from_numpy(np.maximum(share, 1 - share)).float().to(job.device)
+    weight = torch.from_numpy(np.maximum(share, 1 - share)).float().to(job.device)
     other = torch.from_numpy(rng.permutation(len(rows))).to(job.device)
 
     def mix(x: Tensor) -> Tensor:
         "Each row with its partner's."
         # x~ = lambda x_i + (1 - lambda) x_j
-        return x[other].lerp(x, share.view(-1, *[1] * (x.dim() - 1)))
+        return x[other].lerp(x, weight.view(-1, *[1] * (x.dim() - 1)))
 
     return Batch(mix(real.mels), [mix(y) for y in real.labels])
 
 
-def noise_for(job: Job, n: int, net: Generator, generator: torch.Generator) -> Tensor:
+def noise_for(job: Job, n: int, net: Any, generator: torch.Generator) -> Tensor:
     "The noise of n samples."
     return torch.randn(n, sum(net.sizes), generator=generator, device=job.device)
 
@@ -397,12 +400,13 @@ class State:
     "Everything that changes while training."
 
     def __init__(self, nets: nn.ModuleDict, s: core.Gan):
-        self.nets = nets
-        self.params = dict(nets.named_parameters())
+        self.nets: Any = nets
+        self.params: dict[str, Tensor] = dict(nets.named_parameters())
         self.made = [n for n in self.params if n.startswith("generator.")]
         self.ema = {n: self.params[n].detach().clone() for n in self.made}
-        groups = ([p for n, p in self.params.items() if not n.startswith("critic.")],
-                  list(nets["critic"].parameters()))
+        groups: tuple[list[Any], list[Any]] = (
+            [p for n, p in self.params.items() if not n.startswith("critic.")],
+            list(nets["critic"].parameters()))
         self.optimisers = [torch.optim.Adam(g, lr, (s.beta1, s.beta2), fused=True)
                            for g, lr in zip(groups, (s.lr, s.critic_lr), strict=True)]
         for optimiser in self.optimisers:  # made now, so that restoring has tensors to copy into
@@ -410,7 +414,8 @@ class State:
                 optimiser.state[p] = {"step": torch.zeros((), device=p.device),
                                       "exp_avg": torch.zeros_like(p),
                                       "exp_avg_sq": torch.zeros_like(p)}
-        self.step, self.history = 0, []
+        self.step = 0
+        self.history: list[dict[str, float]] = []
         self.sums: dict[str, Tensor] = {}  # of the history's running row
 
     def tensors(self) -> dict[str, Tensor]:
@@ -553,7 +558,7 @@ def speaker_names(table: pd.DataFrame) -> np.ndarray:
     return (table["corpus"].astype(str) + "/" + table["speaker"].astype(str)).to_numpy(str)
 
 
-def one_hot(numbers: np.ndarray, classes: int) -> Tensor:
+def one_hot(numbers: list[int] | np.ndarray, classes: int) -> Tensor:
     "Rows of a label, float32 (N, classes)."
     return F.one_hot(torch.from_numpy(np.asarray(numbers, np.int64)), classes).float()
 
@@ -594,8 +599,9 @@ def set_up(
     emotion = labels_of(Segments(mels.cpu().numpy(), seen))
     sources = source_table(emotion, who, len(people)) if kind == "CycleGAN" else ([[0]], [1])
     labels = one_hot(emotion, len(core.EMOTIONS)), one_hot(who, len(people))
-    job = Job(kind, settings, mels, tuple(y.to(device) for y in labels),
-              *(torch.tensor(x).to(device) for x in sources), device, seed)
+    starts, counts = (torch.tensor(x).to(device) for x in sources)
+    job = Job(kind, settings, mels, (labels[0].to(device), labels[1].to(device)), starts, counts,
+              device, seed)
     width = fit_width(kind, settings, len(people), shape)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(core.seed_for("gan", "weights", seed) % 2**63)
@@ -687,7 +693,7 @@ def load_gan(folder: Path | str, device: str = "cpu") -> tuple[Generator, dict[s
                                 "finished.")
     tensors, _ = read_tensors(Path(folder) / "model.safetensors", device)
     settings = core.from_dict(core.Settings, config["settings"])
-    net = build(config["kind"], settings.gan, config["width"], len(config["speakers"]),
+    net: Any = build(config["kind"], settings.gan, config["width"], len(config["speakers"]),
                 tuple(config["shape"]))["generator"]
     try:
         net.load_state_dict(tensors)

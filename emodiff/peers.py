@@ -561,7 +561,7 @@ def peak() -> float:  # MiB
     return int(line.split()[1]) / 1024
 
 
-def grow(kind: str, times: int) -> dict[str, float]:  # seconds, MiB of peak memory, and of before
+def grow(kind: str, times: int) -> dict[str, Any]:  # seconds, MiB of peak memory, and of before
     "Do the work of one kind at so many times its base size, here and now."
     make, base = GROWTH[core.one_of("kind of growth", kind, GROWTH)]
     with tempfile.TemporaryDirectory() as folder:
@@ -636,7 +636,7 @@ def sampling_race(work: Work, before: core.Sampling, after: core.Sampling) -> di
                                    device=work.device)
     vectors = work.prompt.cpu().numpy()
 
-    def way(s: core.Sampling) -> Callable[[], None]:
+    def way(s: core.Sampling) -> Callable[[], Any]:
         "One way."
         chain = sampling.sampling_chain(work.diffusion, s.sampler, s.steps)
         return lambda: sampling.walk(

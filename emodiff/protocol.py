@@ -28,7 +28,7 @@ import shutil
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -204,7 +204,8 @@ def arm_named(
     name: str,  # of EVERY_ARM, or one of these followed by ' + mixup', ' + noise' ...
 ) -> Arm:
     "The arm of a name."
-    known, base, augment = {a.name: a for a in EVERY_ARM}, name, ()
+    known, base = {a.name: a for a in EVERY_ARM}, name
+    augment: tuple[str, ...] = ()
     while base not in known and (end := base.rpartition(" + "))[2] in TRANSFORMS:
         base, augment = end[0], (end[2], *augment)
     if base not in known:
@@ -570,15 +571,15 @@ def code_of(
     names: Iterable[str],  # of functions and classes in it
 ) -> str:  # their syntax trees as text, comments and docstrings aside
     "What some definitions do, whatever is said about them."
-    wanted = []
+    wanted: list[str] = []
     for node in ast.parse(source).body:
-        if getattr(node, "name", None) not in names:
+        if getattr(node, "name", "") not in names:
             continue
         for inner in ast.walk(node):
             body = getattr(inner, "body", None)
             if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(
                     body[0].value, ast.Constant):
-                inner.body = body[1:] or [ast.Pass()]
+                vars(inner)["body"] = body[1:] or [ast.Pass()]
         wanted.append(ast.dump(node))
     return "\n".join(wanted)
 
@@ -586,7 +587,9 @@ def code_of(
 @functools.lru_cache(maxsize=1)
 def cell_code() -> str:
     "A hash of the definitions outside the recogniser's modules that make a cell."
-    package = Path(importlib.util.find_spec("emodiff").origin).parent
+    spec = importlib.util.find_spec("emodiff")
+    assert spec is not None and spec.origin is not None
+    package = Path(spec.origin).parent
     return digest([code_of((package / f"{module}.py").read_text("utf-8"), names)
                    for module, names in _MADE_BY.items()])[:16]
 
@@ -660,7 +663,7 @@ def cell_run(cell: Cell, shelves: dict[str, Shelf], settings: Classifier, device
     "One cell through the run cache; the pools are read only where it is not there yet."
     if str(home()) != root:  # a worker of a cluster that was started elsewhere
         os.environ["EMODIFF_HOME"] = root
-    rows = {f"{part}|{pool}": np.asarray(index, np.int64)
+    rows: dict[str, Any] = {f"{part}|{pool}": np.asarray(index, np.int64)
             for part, pools in cell.parts().items() for pool, index in pools.items()}
     used = {name.partition("|")[2] for name in rows}
 
@@ -881,7 +884,7 @@ def leak_audit(
     keys = {key for table in tables.values() for key in table["generator"].unique() if key}
     records = {key: _record(key, trained_on or {}) for key in sorted(keys)}
     known = _identities({**tables, **{k: t for k, t in records.items() if t is not None}})
-    leaks = []
+    leaks: list[dict[str, Any]] = []
     for names, parts in entries:
         test = _met(known, parts["test"])
         for place, found in _places(known, tables, parts, records):
@@ -953,7 +956,7 @@ def _identities(
 
 # %% ../nbs/04d_protocol.ipynb #6804d5d7
 def _met(known: dict[str, dict[str, np.ndarray]],
-         rows: dict[str, np.ndarray | slice]) -> dict[str, dict[str, str]]:
+         rows: Mapping[str, np.ndarray | slice]) -> dict[str, dict[str, str]]:
     "Identities among some rows, by kind; of each, the utterance that it was met in."
     out: dict[str, dict[str, str]] = {kind: {} for kind in _KINDS}
     for name, index in rows.items():
@@ -1174,7 +1177,8 @@ def _cell_text(row: pd.Series) -> str:
     return f"{row['uar']:.1f}{spread}{between}"
 
 # %% ../nbs/04d_protocol.ipynb #4de11c84
-MEASURES = {"UAR": np.nanmean, "lowest recall": np.nanmin}  # of the recalls of the classes
+# of the recalls of the classes
+MEASURES: dict[str, Any] = {"UAR": np.nanmean, "lowest recall": np.nanmin}
 CHANCE = "chance"  # to be compared with, instead of an arm
 
 

@@ -401,7 +401,7 @@ def results_rank(path: Path) -> tuple[int, int, str]:
     "Sorts tables and figures in the paper's order: Table 1, Figs. 1-2, Table 2, Fig. 3, ..."
     found = re.match(r"table(\d)|fig(\d)", path.stem)
     table, figure = found.groups() if found else ("9", None)
-    number = int(table) if table else {"1": 1, "2": 1, "3": 2, "4": 3}.get(figure, 9)
+    number = int(table) if table else {"1": 1, "2": 1, "3": 2, "4": 3}.get(str(figure), 9)
     return number, 2 if figure else int(path.stem not in MAIN), path.stem
 
 

@@ -115,7 +115,7 @@ class Dpm:
         "One step back, t falling by one from call to call; x is overwritten."
         lean = self.lean[t] if t and self.last is not None else 0.0
         x.mul_(self.keep[t]).add_(x0, alpha=self.gain[t] * (1 + lean))
-        if lean:
+        if lean and self.last is not None:
             x.sub_(self.last, alpha=self.gain[t] * lean)
         self.last = x0
         return x
@@ -258,7 +258,8 @@ class Drawer:
     "Draws chunks of samples, in smaller pieces where memory runs out."
 
     def __init__(self, generator: Generator, settings: core.Sampling):
-        self.generator, self.settings, self.bar = generator, settings, None
+        self.generator, self.settings = generator, settings
+        self.bar: Any = None  # a tqdm bar
         self.chain = sampling_chain(generator.diffusion, settings.sampler, settings.steps)
         self.limit = settings.batch  # samples at once
 
@@ -495,9 +496,10 @@ class HifiGan:
         bars = logging.is_progress_bar_enabled()
         logging.disable_progress_bar()
         try:
-            kind = SpeechT5HifiGan.config_class.get_config_dict(str(source))[0].get("model_type")
-            model, found = SpeechT5HifiGan.from_pretrained(str(source), use_safetensors=True,
-                                                           output_loading_info=True)
+            cls: Any = SpeechT5HifiGan  # its types know no output_loading_info
+            kind = cls.config_class.get_config_dict(str(source))[0].get("model_type")
+            model, found = cls.from_pretrained(str(source), use_safetensors=True,
+                                               output_loading_info=True)
         except (OSError, ValueError, RuntimeError) as e:
             raise core.EmodiffError(f"vocoder {str(source)!r} is neither a folder nor a hub name "
                                     "that can be reached with a HiFi-GAN in safetensors; name one, "
@@ -549,7 +551,7 @@ class GriffinLim:
                                   window=window)
         start = torch.Generator().manual_seed(0)  # the same for every segment, whatever its batch
         phase = torch.rand(target.shape[1:], generator=start).to(self.device) * 2 * torch.pi
-        c, before = torch.polar(target, phase.expand_as(target)), 0
+        c, before = torch.polar(target, phase.expand_as(target)), torch.zeros(())
         for _ in range(self.rounds):
             now = stft(istft(c))
             ahead = now + 0.99 * (now - before)  # momentum
@@ -573,15 +575,15 @@ def load_vocoder(
 
 def vocode(
     mels: np.ndarray,  # in [-1, 1], (N, 80, F)
-    frames: Sequence[int],  # valid frames of each, (N,)
+    frames: Sequence[int] | np.ndarray,  # valid frames of each, (N,)
     vocoder: Callable[[np.ndarray], np.ndarray],  # of `load_vocoder`
     features: core.Features | None = None,  # of the Mels; None: the defaults
     batch: int = 8,  # segments at once
 ) -> list[np.ndarray]:  # float32 waves of frames x hop samples
     "Speech from Mels; the scaling is undone first."
-    features, frames = features or core.Features(), np.asarray(frames, np.int64)
-    if len(mels) != len(frames):
-        raise core.EmodiffError(f"{len(mels)} Mels and {len(frames)} numbers of frames do not "
+    features, lengths = features or core.Features(), np.asarray(frames, np.int64)
+    if len(mels) != len(lengths):
+        raise core.EmodiffError(f"{len(mels)} Mels and {len(lengths)} numbers of frames do not "
                                 "belong together; give one number for each.")
     waves: list[np.ndarray] = []
     bar = core.progress(total=len(mels), desc="vocoder", unit="segment", delay=5)
@@ -591,7 +593,7 @@ def vocode(
             # whole segments: a wave must not depend on how long the others in its batch are
             out = vocoder(unscale(np.asarray(mels[part], np.float32), features))
             waves += [w[:n * features.hop].astype(np.float32)
-                      for w, n in zip(out, frames[part], strict=True)]
+                      for w, n in zip(out, lengths[part], strict=True)]
             bar.update(len(out))
     return waves
 

@@ -488,8 +488,8 @@ def write_final(state: State, folder: Path, config: dict[str, Any], table: pd.Da
     weights |= {n: b for n, b in state.net.state_dict().items() if n not in weights}  # buffers
     write_tensors(folder / "model.safetensors", weights, {"step": state.step})
     write_history(state, folder)
-    columns = [c for c in ("corpus", "speaker", "utterance", "segment", "emotion", "synthetic",
-                           "part") if c in table]
+    columns = [c for c in ("corpus", "speaker", "gender", "utterance", "segment", "emotion",
+                           "synthetic", "part") if c in table]
     core.write_text(folder / "trained_on.csv", table[columns].to_csv(index=False,
                                                                      lineterminator="\n"))
     core.write_text(folder / "README.md", card(config))
