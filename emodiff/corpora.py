@@ -97,6 +97,7 @@ def walk(
     seen = set()
 
     def unreadable(error: OSError) -> None:
+        "Report a folder."
         reading.reject(error.filename or str(reading.folder), "the folder cannot be read",
                        "change its permissions")
 
@@ -1449,6 +1450,7 @@ def download_files(
         raise EmodiffError(f"{table} names no clips; remove it and run the download again.")
 
     def one(name: str) -> None:
+        "One clip, if it can be had."
         clip = folder / "AudioWAV" / f"{name}.wav"
         pointer = folder / ".pointers" / f"{name}.txt"
         if not pointer.exists():

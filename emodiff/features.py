@@ -687,7 +687,8 @@ def _make(part: Path, paths: list[str], settings: core.Features, jobs: int) -> N
             journal.write(json.dumps(entries[-1]).encode() + b"\n")
             journal.flush()
             seconds += result["seconds"]
-            bar.set_postfix_str(f"{seconds / (time.monotonic() - start):.0f}x real time")
+            bar.set_postfix_str(f"{seconds / (time.monotonic() - start):.0f}x real time",
+                                refresh=False)
             bar.update(len(result["clips"]))
     if not any(e["segments"] for e in entries):
         fault, mend = entries[0]["clips"][0]

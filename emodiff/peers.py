@@ -459,7 +459,7 @@ def loader_loop(train: Segments, settings: core.Classifier, seed: int = 0) -> to
     optimiser = torch.optim.Adam(net.parameters(), settings.lr)
     loss, done = torch.nn.CrossEntropyLoss(), 0
     while done < settings.steps:
-        for x, frames, y in DataLoader(data, settings.batch, shuffle=True):
+        for x, frames, y in DataLoader(data, settings.batch, shuffle=True, drop_last=True):
             optimiser.zero_grad()
             loss(net(x.float(), frames), y).backward()
             optimiser.step()
@@ -629,7 +629,7 @@ def generator_race(parts: list[Segments], settings: core.Settings) -> dict[str, 
 
     return {"one after the other": before, "side by side": after}
 
-
+# %% ../nbs/08a_peers.ipynb #0f03be6f
 def sampling_race(work: Work, before: core.Sampling, after: core.Sampling) -> dict[str, Callable]:
     "A batch of segments by two ways of sampling."
     generator = sampling.Generator(work.net.eval(), work.diffusion, work.settings,

@@ -359,7 +359,7 @@ def samples(
                     with core.atomic(path) as tmp, tmp.open("wb") as f:
                         np.save(f, chunk, allow_pickle=False)
             mels[rows] = chunk
-            drawer.bar.set_postfix_str(f"{rows[-1] + 1} of {len(seeds)} samples")
+            drawer.bar.set_postfix_str(f"{rows[-1] + 1} of {len(seeds)} samples", refresh=False)
     return _share(mels, group, device)
 
 # %% ../nbs/02d_sampling.ipynb #86bc40ca
