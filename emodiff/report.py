@@ -433,7 +433,7 @@ def _claims_part(claims: pd.DataFrame) -> list[str]:
 
     def number(value: float) -> str:
         "A signed number of three digits, or n/a."
-        return "n/a" if np.isnan(value) else f"{value:+.3g}"
+        return "n/a" if np.isnan(value) else f"{round(value, 9) + 0.0:+.3g}"
 
     lines = [f"Claims: {said}. A verdict follows from the 95 % interval alone.", "",
              "| the paper says | section | difference | 95 % interval | speakers | here |",
