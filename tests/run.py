@@ -2,6 +2,7 @@
 
 Ends with the line `N passed, N failed`, counting notebooks.
 """
+import atexit
 import importlib.util
 import json
 import multiprocessing
@@ -11,7 +12,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -104,7 +107,18 @@ def test_notebook(path: str, log: str) -> None:
     sys.stdin = open(os.devnull)
     from nbdev.test import nbdev_test
 
-    nbdev_test(path=path, n_workers=0, do_print=True)
+    failed = True
+    try:
+        nbdev_test(path=path, n_workers=0, do_print=True)
+        failed = False
+    except BaseException:
+        traceback.print_exc()
+    finally:  # end as an interpreter does: multiprocessing would wait for idle workers instead
+        threading._shutdown()
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(int(failed))
 
 
 def execute(path: Path) -> tuple[Path, bool, str, float]:
