@@ -103,11 +103,9 @@ def _mel(
     "Magnitudes through Slaney's bands."
     import torch
 
-    (n, size), real = frames.shape, frames.dtype.char
-    spectrum = _scratch.array("spectrum", n, size // 2 + 1, {"f": "F", "d": "D"}[real])
-    torch.fft.rfft(torch.from_numpy(frames), out=torch.from_numpy(spectrum))
+    spectrum = torch.fft.rfft(torch.from_numpy(frames)).numpy()  # its out= would copy
     # |STFT| = sqrt(re^2 + im^2 + 1e-9), HiFi-GAN's magnitude
-    magnitude = _scratch.array("magnitude", n, plan.bins, real)
+    magnitude = _scratch.array("magnitude", len(frames), plan.bins, frames.dtype.char)
     np.abs(spectrum[:, :plan.bins], out=magnitude)
     magnitude *= magnitude
     magnitude += frames.dtype.type(1e-9)
@@ -120,26 +118,30 @@ def _mel(
 NOISY = 0.0045  # a band's share of its frame's norm below which float32 may err by 1e-4 nats
 
 
-def _frames(wave: np.ndarray, settings: core.Features) -> np.ndarray:
+def _frames(wave: np.ndarray, settings: core.Features) -> Any:  # a tensor
     "The overlapping frames (n // hop, n_fft) of a wave with reflected edges, not copied."
+    import torch
+
     wave, pad = np.asarray(wave, np.float32), (settings.n_fft - settings.hop) // 2
     if wave.ndim != 1 or len(wave) <= pad:
         raise core.EmodiffError(f"a wave of shape {wave.shape} has no Mel; give one channel of "
                                 f"more than {pad} samples.")
     padded = np.concatenate((wave[pad:0:-1], wave, wave[-2:-pad - 2:-1]))
-    return np.lib.stride_tricks.as_strided(
-        padded, ((len(padded) - settings.n_fft) // settings.hop + 1, settings.n_fft),
-        (padded.itemsize * settings.hop, padded.itemsize), writeable=False)
+    n = (len(padded) - settings.n_fft) // settings.hop + 1
+    return torch.from_numpy(padded).as_strided((n, settings.n_fft), (settings.hop, 1))
 
 
-def _blocks(views: Sequence[np.ndarray], window: np.ndarray) -> Iterable[np.ndarray]:
+def _blocks(views: Sequence[Any], window: np.ndarray) -> Iterable[np.ndarray]:
     "Windowed frames of all waves, BLOCK at a time; a block may hold the end of one and another."
+    import torch
+
     buffer, full = _scratch.array("frames", BLOCK, len(window), window.dtype.char), 0
+    memory, shape = torch.from_numpy(buffer), torch.from_numpy(window)
     for view in views:
         start = 0
         while start < len(view):
             n = min(BLOCK - full, len(view) - start)
-            np.multiply(view[start:start + n], window, out=buffer[full:full + n])
+            torch.mul(view[start:start + n], shape, out=memory[full:full + n])
             start, full = start + n, full + n
             if full == BLOCK:
                 yield buffer
@@ -173,7 +175,8 @@ def _mels(
         for some in (rows[i:i + BLOCK] for i in range(0, len(rows), BLOCK)):
             exact = np.empty((len(some), settings.n_mels), np.float32)
             again = _scratch.array("frames", len(some), settings.n_fft, "d")
-            _mel(np.multiply(view[some - start], plan.window, out=again), plan, exact)
+            np.multiply(view[torch.from_numpy(some - start)].numpy(), plan.window, out=again)
+            _mel(again, plan, exact)
             mel[some] = np.maximum(exact, settings.log_floor)
     return nats.log_().numpy(), ends
 
