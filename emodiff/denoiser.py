@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PARTS', 'phrases', 'load_encoder', 'Prompts', 'prompts', 'embed_prompts', 'Standardise', 'Condition',
-           'timestep_embedding', 'Conv', 'frames_last', 'GroupNorm', 'ResBlock', 'Attention', 'Stem', 'Modulation',
-           'check_denoiser', 'Skip', 'DenoiserNet', 'size_table']
+           'timestep_embedding', 'Conv', 'frames_last', 'GroupNorm', 'by_hand', 'norm_silu', 'ResBlock', 'Attention',
+           'Stem', 'Modulation', 'check_denoiser', 'Skip', 'DenoiserNet', 'size_table']
 
 # %% ../nbs/02b_denoiser.ipynb #ebd84487
 import math
@@ -273,7 +273,7 @@ class _FrameConv(torch.autograd.Function):
         taps = [_tap(grads, rows, k * ctx.dilation - ctx.pad) for k in range(weight.shape[-1])]
         return gx, torch.stack(taps, 1).transpose(1, 2), g.sum((0, 2, 3)), None
 
-# %% ../nbs/02b_denoiser.ipynb #022e06fa
+# %% ../nbs/02b_denoiser.ipynb #69ca5378
 class Conv(nn.Conv1d):
     "A 1-D convolution over frames of (B, T, C): the layout that CPUs and tensor cores like best."
     bias: Tensor
@@ -286,7 +286,7 @@ class Conv(nn.Conv1d):
     def forward(self, x: Tensor) -> Tensor:
         "x (B, T, C) to (B, T, O)."
         x = frames_last(x)
-        if x.device.type == "cpu" and x.requires_grad and not torch.is_autocast_enabled("cpu"):
+        if by_hand(x) and x.requires_grad:
             y = _FrameConv.apply(x, self.weight, self.bias, self.dilation[0])
         else:
             y = F.conv2d(x, self.weight[:, :, None], self.bias, padding=(0, int(self.padding[0])),
@@ -299,14 +299,84 @@ def frames_last(x: Tensor) -> Tensor:
     return x.transpose(1, 2)[:, :, None]
 
 
+class _Moments(torch.autograd.Function):
+    "Mean and variance over the frames, two passes that keep clear of cancellation."
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> tuple[Tensor, Tensor]:
+        "x (B, T, C) to (B, 1, C) each."
+        mean = x.mean(1, keepdim=True)
+        ctx.save_for_backward(x, mean)
+        return mean, (x - mean).square_().mean(1, keepdim=True)
+
+    @staticmethod
+    def backward(ctx, g_mean: Tensor, g_var: Tensor) -> Tensor:
+        "Gradient of x."
+        x, mean = ctx.saved_tensors
+        slope = g_var * (2 / x.shape[1])
+        return torch.addcmul(g_mean / x.shape[1] - slope * mean, x, slope)
+
+
+class _ScaleSilu(torch.autograd.Function):
+    "SiLU(a x + b); a x + b is made again in the backward pass."
+
+    @staticmethod
+    def forward(ctx, x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        "x (B, T, C), a and b (B, 1, C)."
+        ctx.save_for_backward(x, a, b)
+        return F.silu(torch.addcmul(b, x, a), inplace=True)
+
+    @staticmethod
+    def backward(ctx, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        "Gradients of x, a and b."
+        x, a, b = ctx.saved_tensors
+        z = torch.addcmul(b, x, a)
+        torch.ops.aten.silu_backward.grad_input(g, z, grad_input=z)  # over z
+        ga, gb = (z * x).sum(1, keepdim=True), z.sum(1, keepdim=True)
+        return z.mul_(a), ga, gb
+
+# %% ../nbs/02b_denoiser.ipynb #f348df58
 class GroupNorm(nn.GroupNorm):
     "Group normalisation of (B, T, C)."
 
+    def gain(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        "a and b (B, 1, C) with which a x + b is the normalised x."
+        mean, var = _Moments.apply(x)
+        parts = (len(x), 1, self.num_groups, -1)
+        m, v = mean.view(parts), var.view(parts)
+        middle = m.mean(-1, keepdim=True)
+        spread = (v + (m - middle).square()).mean(-1, keepdim=True)  # of the whole group
+        a = (spread + self.eps).rsqrt().expand_as(m).reshape(mean.shape) * self.weight
+        return a, self.bias - middle.expand_as(m).reshape(mean.shape) * a
+
     def forward(self, x: Tensor) -> Tensor:
         "x (B, T, C)."
+        if by_hand(x):
+            a, b = self.gain(x)
+            return torch.addcmul(b, x, a)
         return super().forward(frames_last(x)).squeeze(2).transpose(1, 2)
 
-# %% ../nbs/02b_denoiser.ipynb #f348df58
+
+def by_hand(x: Tensor) -> bool:
+    "Where PyTorch's own kernels are slow on frames that lie first: a CPU without autocast."
+    return x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+
+
+def norm_silu(
+    norm: nn.Module,  # GroupNorm, or nn.Identity
+    x: Tensor,  # (B, T, C)
+    shift: Tensor | None = None,  # (B, 1, C)
+    scale: Tensor | None = None,  # (B, 1, C)
+) -> Tensor:  # (B, T, C)
+    "SiLU(norm(x) scale + shift), what stands before every convolution, in one pass on a CPU."
+    if isinstance(norm, GroupNorm) and by_hand(x):
+        a, b = norm.gain(x)
+        a, b = (a, b) if scale is None else (a * scale, b * scale)
+        return _ScaleSilu.apply(x, a, b if shift is None else b + shift)
+    h = norm(x) if scale is None else norm(x) * scale
+    return F.silu(h if shift is None else h + shift)
+
+# %% ../nbs/02b_denoiser.ipynb #022e06fa
 def _norm(kind: str, channels: int) -> nn.Module:
     "The normalisation before a SiLU."
     if core.one_of("norm", kind, ["group", "none"]) == "none":
@@ -325,9 +395,7 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor, shift: Tensor, scale: Tensor | None) -> Tensor:
         "x (B, T, C); shift and scale (B, 1, C), from the timestep."
-        h = self.norm(x)
-        h = h + shift if scale is None else torch.addcmul(shift, h, scale)
-        return x + self.conv(F.silu(h))
+        return x + self.conv(norm_silu(self.norm, x, shift, scale))
 
 
 class Attention(nn.Module):
@@ -429,7 +497,7 @@ class Skip(nn.Module):
         mean, variance = out.split(self.mels, 1)
         return torch.cat([mean * (1 + louder) + gain * x_t + bias, variance], 1)
 
-# %% ../nbs/02b_denoiser.ipynb #69ca5378
+# %% ../nbs/02b_denoiser.ipynb #c33f3fb7
 class DenoiserNet(nn.Module):
     "The denoiser of section 3.2: x_t, t and the condition in, 80 means and 80 variances out."
 
@@ -469,7 +537,7 @@ class DenoiserNet(nn.Module):
         h = self.attention(h)
         for block in self.after:
             h = block(h, *next(steps))
-        out = self.out(F.silu(self.norm(h))).transpose(1, 2)
+        out = self.out(norm_silu(self.norm, h)).transpose(1, 2)
         return out.contiguous() if self.skip is None else self.skip(out, x_t, t)
 
 # %% ../nbs/02b_denoiser.ipynb #7133ff56
