@@ -34,8 +34,11 @@ from . import core, protocol, report, similarity
 from .core import EMOTIONS, EmodiffError
 from emodiff.corpora import (
     CSV_COLUMNS,
+    Reading,
     as_mapping,
     as_path,
+    audformat_header,
+    audformat_rows,
     load_corpus,
     read_audformat,
     read_csv,
@@ -95,7 +98,10 @@ def read_speech(
     rejected = pd.DataFrame(manifest.attrs["rejected"], columns=list(REJECTED))
     manifest = pd.DataFrame(manifest.to_dict("list"))  # without what else hangs on it
     if path.is_dir():
-        return Speech(manifest, rejected, len(manifest) + len(rejected))
+        tables = Reading("", path)
+        labelled = audformat_rows(tables, audformat_header(path)).values()
+        rows = sum("emotion" in row for row in labelled) + len(tables.rejected)
+        return Speech(manifest, rejected, rows, rows - len(manifest) - len(rejected))
     more = further_columns(path, as_path(root) if root else path.parent)
     rows = len(read_rows(path)[1])
     passed, old = rows - len(manifest) - len(rejected), np.zeros(len(manifest), bool)
