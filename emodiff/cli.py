@@ -410,6 +410,7 @@ def reproduce(
     seeds: Annotated[int, typer.Option(help="Repetitions; 0: the preset's number.")] = 0,
     arms: Annotated[str, typer.Option(help="What is compared: 'all', or names with commas.")] = "",
     shares: Annotated[str, typer.Option(help="A curve over shares, e.g. '0.5,1,2' (04).")] = "",
+    fractions: Annotated[str, typer.Option(help="Of the real speech, e.g. '0.1,0.5' (04).")] = "",
     gans: Annotated[str, typer.Option(help="GANs of Table 1, with commas, or 'all'.")] = "",
     vocoder: Vocoder = "",
     device: Device = "auto",
@@ -423,6 +424,7 @@ def reproduce(
     names = {"corpora_dir": corpora_dir and str(Path(corpora_dir).expanduser().resolve()),
              "source": source, "target": target, "seeds": seeds, "vocoder": vocoder,
              "adapt": listed(adapt), "arms": listed(arms), "shares": numbers("shares", shares),
+             "fractions": numbers("fractions", fractions),
              "gans": listed(GANS if gans == "all" else gans),
              "device": "" if device == "auto" else device,
              "out_dir": out_dir and str(Path(out_dir).expanduser().resolve())}

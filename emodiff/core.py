@@ -201,6 +201,7 @@ class Protocol:
     arms: tuple[str, ...] = (*SIX, GAN_ARMS[1], "duplicated real", "label-shuffled")  # Table 2
     cross_arms: tuple[str, ...] = SIX  # of Table 3; 'all' stands for every arm of the protocol
     shares: tuple[float, ...] = ()  # further synthetic shares, for a curve; () = no curve
+    fractions: tuple[float, ...] = ()  # of the real utterances, to train on fewer; () = only all
     groups: int = 2  # speaker groups; one generator a group, which it never saw
     fold_speakers: int = 1  # test speakers a fold; 1 = leave one speaker out (section 5.2)
     share: float = 1.0  # synthetic segments per real training segment
@@ -603,8 +604,8 @@ def progress(iterable: Iterable | None = None, **options: Any) -> Any:
 # %% ../nbs/00_core.ipynb #623eed86
 CHAPTER_PARAMETERS = {"preset": str, "corpora_dir": str, "source": str, "target": str,
                       "adapt": list, "out_dir": str, "seeds": int, "device": str,
-                      "arms": list, "shares": list, "cluster": str, "vocoder": str,
-                      "gans": list, "copies": int,
+                      "arms": list, "shares": list, "fractions": list, "cluster": str,
+                      "vocoder": str, "gans": list, "copies": int,
                       "ancestral": list, "speakers": int, "samples": int, "channels": int}
 
 
@@ -694,15 +695,18 @@ def _protocol_changes(values: dict[str, Any]) -> dict[str, Any]:
     changes = {k: values[k] for k in ("seeds", "cluster") if values.get(k)}
     if values.get("arms"):
         changes["arms"] = changes["cross_arms"] = tuple(map(str, values["arms"]))
-    if values.get("shares"):
+    for name, most, hint in (("shares", np.inf, "above 0, e.g. [0.5, 1, 2]"),
+                             ("fractions", 1, "between 0 and 1, e.g. [0.1, 0.5]")):
+        if not values.get(name):
+            continue
         try:
-            shares = tuple(float(share) for share in values["shares"])
+            numbers = tuple(float(number) for number in values[name])
         except (TypeError, ValueError):
-            shares = (-1.0,)
-        if not all(0 < share < np.inf for share in shares):
-            raise EmodiffError("parameter 'shares' must be a list of numbers above 0, e.g. "
-                               f"[0.5, 1, 2], not {values['shares']!r}.")
-        changes["shares"] = shares
+            numbers = (-1.0,)
+        if not all(0 < number < most for number in numbers):
+            raise EmodiffError(f"parameter {name!r} must be a list of numbers {hint}, "
+                               f"not {values[name]!r}.")
+        changes[name] = numbers
     return changes
 
 # %% ../nbs/00_core.ipynb #9235a99c

@@ -140,6 +140,15 @@ def execute(path: Path) -> tuple[Path, bool, str, float]:
     return path, process.exitcode == 0, text, time.monotonic() - start
 
 
+def record_times(took: dict[str, float]) -> None:
+    "What each notebook took, for the table of costs in 08_benchmarks."
+    path = ROOT / "data" / "runs" / "test_seconds.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_suffix(".part")
+    half.write_text("notebook,seconds\n" + "".join(f"{n},{s:.1f}\n" for n, s in took.items()))
+    half.replace(path)
+
+
 def main() -> int:
     "Print what fails; the number of notebooks that pass and fail comes last."
     faults = {p.stem: check_form(p) for p in NBS} | {"": []}
@@ -154,14 +163,16 @@ def main() -> int:
     os.environ.update(ENV)
     os.chdir(ROOT)
     multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
+    took = {}
     with ThreadPoolExecutor(max_workers=min(2, os.cpu_count() or 1)) as pool:
         for path, ok, text, seconds in pool.map(execute, NBS):
             if not ok:
                 faults[path.stem].append("nbdev_test failed:\n" + text[-6000:])
-            mark = "FAIL" if faults[path.stem] else "ok"
+            mark, took[path.stem] = "FAIL" if faults[path.stem] else "ok", seconds
             print(f"{mark:>4}  {path.name:<28} {seconds:6.1f} s", flush=True)
             skips = [line for line in text.splitlines() if line.startswith("skipped:")]
             print("".join(f"      {line}\n" for line in skips), end="")
+    record_times(took)
     for stem, lines in faults.items():
         for line in lines:
             print(f"{stem or 'project'}: {line}")
