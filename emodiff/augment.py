@@ -756,14 +756,14 @@ def samples_part(
 ) -> str:
     "Real, copy-synthesis and synthetic, to see and to hear."
     pairs = report.matched(real, synthetic)
-    rows = report._samples(pairs, real, synthetic, vocoder, settings, device,
+    rows = report.page_rows(pairs, real, synthetic, vocoder, settings, device,
                            report.Terms(True, True, ""))
     return ("<h2>Look and listen</h2><p>On the left a real utterance; in the middle the same "
             "through the vocoder and back, which is what the vocoder alone changes; on the right "
             "speech made from its text, emotion and speaker. Compare the right one with the middle "
             "one."
             f"</p><p>{html.escape(NOTE)}</p>"
-            + report._body(pairs, rows).replace("<h2>", '<h2 class="who">'))
+            + report.page_body(pairs, rows).replace("<h2>", '<h2 class="who">'))
 
 
 def made_part(folder: Path, settings: core.Settings, vocoder: Path | str, n: int) -> str:
@@ -775,8 +775,8 @@ def made_part(folder: Path, settings: core.Settings, vocoder: Path | str, n: int
     short *= settings.training.steps < 5000
     return ("<h2>What the generator learnt</h2>"
             + png(plot_history(folder), "the loss over the training steps")
-            + f"<p>{html.escape(report._made(settings, vocoder))} It heard {n} segments; a tenth "
-            f"of the utterances was kept from it, for the memorisation check.{short}</p>")
+            + f"<p>{html.escape(report.how_made(settings, vocoder))} It heard {n} segments; a "
+            f"tenth of the utterances was kept from it, for the memorisation check.{short}</p>")
 
 # %% ../nbs/07c_augment.ipynb #05c5ed02
 PAGE = """<!DOCTYPE html>

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['CHUNK', 'FEWEST', 'TERMS', 'STYLE', 'SCRIPT', 'POLICY', 'KINDS', 'PAGE', 'CLAIM_COLUMNS', 'MAIN', 'LONG',
            'vocoder_name', 'vocoder_key', 'vocoder_inputs', 'copy_synthesis', 'speaker_gain', 'mad_claim', 'Terms',
-           'terms', 'matched', 'spoken', 'data_uri', 'mel_png', 'flac', 'recording', 'listening_page', 'results_rank',
-           'read_claims', 'read_records', 'made_files', 'results_md']
+           'terms', 'matched', 'spoken', 'data_uri', 'mel_png', 'flac', 'recording', 'page_rows', 'how_made',
+           'page_body', 'listening_page', 'results_rank', 'read_claims', 'read_records', 'made_files', 'results_md']
 
 # %% ../nbs/03b_report.ipynb #afd7f6eb
 import base64
@@ -283,9 +283,14 @@ def _figure(name: str, label: str, mel: np.ndarray, sound: bytes | None) -> str:
 KINDS = ("real", "copy-synthesis", "synthetic")  # the three of a row
 
 
-def _samples(
-    pairs: pd.DataFrame, real: Segments, synthetic: Segments, vocoder: Path | str,
-    settings: core.Settings, device: str, allowed: Terms,
+def page_rows(
+    pairs: pd.DataFrame,  # from `matched`
+    real: Segments,
+    synthetic: Segments,
+    vocoder: Path | str,  # a HiFi-GAN's folder or hub name; '' = Griffin-Lim
+    settings: core.Settings,  # its features
+    device: str,  # 'cpu' or 'cuda'
+    allowed: Terms,  # what may be heard
 ) -> list[list[tuple[str, np.ndarray, bytes | None]]]:  # rows of (name, Mel, sound)
     "What the page shows: real, copy-synthesis, synthetic for each pair."
     features, rate = settings.features, settings.features.sampling_rate
@@ -306,7 +311,10 @@ def _samples(
     return rows
 
 
-def _made(settings: core.Settings, vocoder: Path | str) -> str:
+def how_made(
+    settings: core.Settings,  # of the generator
+    vocoder: Path | str,  # a HiFi-GAN's folder or hub name; '' = Griffin-Lim
+) -> str:  # text, not HTML
     "How the samples were made, in two sentences."
     t, s = settings.training, settings.sampling
     return (f"Preset {settings.preset}: a denoiser of {settings.denoiser.channels} channels, "
@@ -349,7 +357,10 @@ right one with the middle one.</p>
 """
 
 # %% ../nbs/03b_report.ipynb #e3ffe49e
-def _body(pairs: pd.DataFrame, rows: list[list[tuple[str, np.ndarray, bytes | None]]]) -> str:
+def page_body(
+    pairs: pd.DataFrame,  # from `matched`
+    rows: list[list[tuple[str, np.ndarray, bytes | None]]],  # from `page_rows`
+) -> str:  # HTML
     "The rows of the page, a heading for each speaker."
     body = []
     for i, pair in enumerate(pairs.itertuples()):
@@ -380,13 +391,13 @@ def listening_page(
     pairs = matched(real, synthetic, speakers)
     corpus = str(pairs["corpus"].iloc[0])
     allowed = allowed or terms(corpus, standin)
-    rows = _samples(pairs, real, synthetic, vocoder, settings, device, allowed)
+    rows = page_rows(pairs, real, synthetic, vocoder, settings, device, allowed)
     kind = f"the stand-in of {corpus}" if standin else corpus
     ramp = ",".join(f"rgb({r} {g} {b})" for r, g, b in
                     colormaps["magma"](np.linspace(0, 1, 9), bytes=True)[:, :3].tolist())
     page = PAGE.format(title=html.escape(f"Synthetic emotional speech: {kind}"), style=STYLE,
-                       policy=POLICY, script=SCRIPT, ramp=ramp, body=_body(pairs, rows),
-                       made=html.escape(_made(settings, vocoder)),
+                       policy=POLICY, script=SCRIPT, ramp=ramp, body=page_body(pairs, rows),
+                       made=html.escape(how_made(settings, vocoder)),
                        note=html.escape(allowed.note), versions=html.escape(core.versions()))
     return core.write_text(Path(folder) / "index.html", page)
 
