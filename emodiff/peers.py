@@ -406,17 +406,25 @@ def prepare_race(manifest: pd.DataFrame, settings: core.Features) -> dict[str, C
 
     return {"prepare": ours, "librosa loop": theirs}
 
+# %% ../nbs/08a_peers.ipynb #e1ab0961
+def _flops(work: Callable[[], Any]) -> int:
+    "The operations of a piece of work."
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()
+
 # %% ../nbs/08a_peers.ipynb #3cc19f6b
 def network_rate(
     channels: int,
     batch: int,
     precision: str = "fp32",  # or 'bf16'
     device: str = "cpu",
-    seconds: float = 2.0,  # how long each is measured
+    seconds: float = 4.0,  # how long each is measured, in slices
+    threads: int = 0,  # on a CPU; 0: as many as PyTorch has
 ) -> dict[str, Any]:  # TFLOP/s of forward, of forward and backward, of the matrix product; share
     "What share of the matrix rate the denoiser reaches."
-    from torch.utils.flop_counter import FlopCounterMode
-
     work = Work(channels, batch, device)
     t, noise = work.draw()
 
@@ -429,20 +437,22 @@ def network_rate(
         "There and back."
         forward().float().square().mean().backward()
 
-    with FlopCounterMode(display=False) as counter:
-        both()
-    flops = counter.get_total_flops()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        forward()
-    matrix = sampling.matrix_rate(device, precision, seconds=seconds / 2)
-    with torch.no_grad():
-        ahead = sampling._passes(forward, device, seconds)[0] * counter.get_total_flops() / 1e12
-    rate = sampling._passes(both, device, seconds)[0] * flops / 1e12
-    matrix = max(matrix, sampling.matrix_rate(device, precision, seconds=seconds / 2))
-    return {"channels": channels, "batch": batch, "precision": precision,
-            "forward TFLOP/s": ahead, "step TFLOP/s": rate, "matrix TFLOP/s": matrix,
-            "forward share": ahead / matrix, "step share": rate / matrix,
-            "GFLOP a segment's step": flops / batch / 1e9}
+    flops, found = (_flops(torch.no_grad()(forward)), _flops(both)), []
+    with pinned(threads or torch.get_num_threads()):
+        start = time.monotonic()
+        while not found or time.monotonic() - start < 3 * seconds:
+            # in turns: a machine's speed wanders
+            matrix = sampling.matrix_rate(device, precision, seconds=min(seconds, 0.3))
+            with torch.no_grad():
+                ahead = sampling._passes(forward, device, min(seconds, 0.5))[0]
+            step = sampling._passes(both, device, min(seconds, 0.5))[0]
+            found.append((ahead * flops[0] / 1e12, step * flops[1] / 1e12, matrix))
+    ahead, step, matrix = np.median(found, 0)
+    shares = np.median([(a / m, s / m) for a, s, m in found], 0)
+    return {"channels": channels, "batch": batch, "precision": precision, "threads": threads,
+            "forward TFLOP/s": ahead, "step TFLOP/s": step, "matrix TFLOP/s": matrix,
+            "forward share": shares[0], "step share": shares[1],
+            "GFLOP a segment's step": flops[1] / batch / 1e9}
 
 # %% ../nbs/08a_peers.ipynb #56efdd26
 def loader_loop(train: Segments, settings: core.Classifier, seed: int = 0) -> torch.nn.Module:
