@@ -437,7 +437,8 @@ def network_rate(
         "There and back."
         forward().float().square().mean().backward()
 
-    flops, found = (_flops(torch.no_grad()(forward)), _flops(both)), []
+    flops = _flops(torch.no_grad()(forward)), _flops(both)
+    found: list[tuple[float, float, float]] = []
     with pinned(threads or torch.get_num_threads()):
         start = time.monotonic()
         while not found or time.monotonic() - start < 3 * seconds:
