@@ -273,7 +273,7 @@ class _FrameConv(torch.autograd.Function):
         taps = [_tap(grads, rows, k * ctx.dilation - ctx.pad) for k in range(weight.shape[-1])]
         return gx, torch.stack(taps, 1).transpose(1, 2), g.sum((0, 2, 3)), None
 
-# %% ../nbs/02b_denoiser.ipynb #69ca5378
+# %% ../nbs/02b_denoiser.ipynb #f348df58
 class Conv(nn.Conv1d):
     "A 1-D convolution over frames of (B, T, C): the layout that CPUs and tensor cores like best."
     bias: Tensor
@@ -298,7 +298,7 @@ def frames_last(x: Tensor) -> Tensor:
     "(B, T, C) seen as a channels-last image (B, C, 1, T), without a copy."
     return x.transpose(1, 2)[:, :, None]
 
-
+# %% ../nbs/02b_denoiser.ipynb #69ca5378
 class _Moments(torch.autograd.Function):
     "Mean and variance over the frames, two passes that keep clear of cancellation."
 
@@ -335,7 +335,7 @@ class _ScaleSilu(torch.autograd.Function):
         ga, gb = (z * x).sum(1, keepdim=True), z.sum(1, keepdim=True)
         return z.mul_(a), ga, gb
 
-# %% ../nbs/02b_denoiser.ipynb #f348df58
+# %% ../nbs/02b_denoiser.ipynb #64a4b868
 class GroupNorm(nn.GroupNorm):
     "Group normalisation of (B, T, C)."
 
@@ -345,7 +345,9 @@ class GroupNorm(nn.GroupNorm):
         parts = (len(x), 1, self.num_groups, -1)
         m, v = mean.view(parts), var.view(parts)
         middle = m.mean(-1, keepdim=True)
-        spread = (v + (m - middle).square()).mean(-1, keepdim=True)  # of the whole group
+        # Var_group = mean_c(Var_c + (E_c - E_group)^2)
+        spread = (v + (m - middle).square()).mean(-1, keepdim=True)
+        # a = gamma / sqrt(Var_group + eps), b = beta - a E_group
         a = (spread + self.eps).rsqrt().expand_as(m).reshape(mean.shape) * self.weight
         return a, self.bias - middle.expand_as(m).reshape(mean.shape) * a
 
@@ -356,7 +358,7 @@ class GroupNorm(nn.GroupNorm):
             return torch.addcmul(b, x, a)
         return super().forward(frames_last(x)).squeeze(2).transpose(1, 2)
 
-
+# %% ../nbs/02b_denoiser.ipynb #ec822e53
 def by_hand(x: Tensor) -> bool:
     "Where PyTorch's own kernels are slow on frames that lie first: a CPU without autocast."
     return x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")

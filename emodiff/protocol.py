@@ -846,7 +846,7 @@ def scarce_pools(
              for g in range(settings.protocol.groups)} if made else {}
     return pools | {"real": real}, sizes
 
-
+# %% ../nbs/04d_protocol.ipynb #647e63d2
 def scarce_cells(
     real: Segments,  # a corpus
     folds: Iterable[Fold],  # of all of it
