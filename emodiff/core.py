@@ -205,6 +205,7 @@ class Protocol:
     groups: int = 2  # speaker groups; one generator a group, which it never saw
     fold_speakers: int = 1  # test speakers a fold; 1 = leave one speaker out (section 5.2)
     share: float = 1.0  # synthetic segments per real training segment
+    variation: float = 0.1  # abar to which real clips are noised and denoised (arXiv 2108.01073)
     seeds: int = 2  # repetitions of every cell; the paper's number is unknown
     validation_speakers: int = 1  # training speakers held out for the stopping choice
     development: float = 0.3  # share of the target corpus in cross-corpus tests (section 5.2.2)

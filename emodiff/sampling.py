@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['START', 'SAMPLERS', 'Walker', 'sampling_chain', 'Ancestral', 'Ddim', 'Dpm', 'walk', 'Generator', 'shipped', 'load',
-           'Guided', 'SampleNoise', 'sample_numbers', 'Drawer', 'samples', 'synthesise', 'check_sampling', 'main',
-           'matrix_rate', 'sampling_speed', 'HifiGan', 'GriffinLim', 'load_vocoder', 'vocode', 'write_wav',
+           'Guided', 'SampleNoise', 'sample_numbers', 'Drawer', 'samples', 'synthesise', 'check_sampling', 'vary',
+           'main', 'matrix_rate', 'sampling_speed', 'HifiGan', 'GriffinLim', 'load_vocoder', 'vocode', 'write_wav',
            'write_speech']
 
 # %% ../nbs/02d_sampling.ipynb #312c767e
@@ -39,6 +39,7 @@ def sampling_chain(
     diffusion: GaussianDiffusion,  # the whole chain, as trained
     sampler: str,  # 'ancestral', 'ddim' or 'dpm'
     steps: int,  # S, network passes; T for the whole chain
+    level: float = START,  # abar at which the walk begins, below 1
 ) -> GaussianDiffusion:  # the strided chain to walk
     "The steps that a sampler visits."
     core.one_of("sampler", sampler, SAMPLERS)
@@ -46,9 +47,14 @@ def sampling_chain(
     if not 1 <= steps <= T:
         raise core.EmodiffError(f"{steps} sampling steps do not fit a diffusion of {T}; choose "
                                 f"1 to {T}.")
+    if not START <= level <= diffusion.tables["abar"][0]:
+        raise core.EmodiffError(f"a walk cannot begin at level {level}; choose {START} to "
+                                f"{diffusion.tables['abar'][0]:.4f}.")
+    last = int(np.flatnonzero(diffusion.tables["abar"] >= level)[-1])
     if sampler == "ancestral":
-        return diffusion.respace(steps)
-    last = int(np.flatnonzero(diffusion.tables["abar"] >= START)[-1])
+        chain = diffusion.respace(steps)
+        kept = [t for t in chain.timesteps.tolist() if t < last] + [last]
+        return chain if level == START else GaussianDiffusion(diffusion.settings, kept)
     i = np.arange(1, min(steps, last + 1) + 1)
     # tau_i = last (i / S)^2, and where that is less than one step apart, one step apart
     kept = np.maximum(np.round(last * (i / i[-1]) ** 2).astype(int), i - 1)
@@ -134,9 +140,14 @@ def walk(
     sampler: str,  # 'ancestral', 'ddim' or 'dpm'
     noise: Callable[[], Tensor],  # standard normal (B, 80, 256) at every call, float32 or 64
     tick: Callable[[], None] = lambda: None,  # called after every step
+    start: Tensor | None = None,  # x_0 whose noised version the walk begins with
 ) -> Tensor:  # x_0 in [-1, 1], (B, 80, 256)
-    "From noise to x_0 along a chain."
+    "From noise, or from something noised, to x_0 along a chain."
     step, x = SAMPLERS[sampler](chain), noise().clone()
+    if start is not None:
+        # x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps, at the chain's last step
+        x.mul_(float(chain.tables["sqrt_1m_abar"][-1]))
+        x.add_(start, alpha=float(chain.tables["sqrt_abar"][-1]))
     seen, p, r = chain.timesteps.tolist(), chain.tables["p"].tolist(), chain.tables["r"].tolist()
     for t in reversed(range(chain.T)):
         mean_out, nu = chain.split(model(x, seen[t]))
@@ -257,19 +268,21 @@ def sample_numbers(plan: pd.DataFrame) -> np.ndarray:
 class Drawer:
     "Draws chunks of samples, in smaller pieces where memory runs out."
 
-    def __init__(self, generator: Generator, settings: core.Sampling):
+    def __init__(self, generator: Generator, settings: core.Sampling, level: float = START):
         self.generator, self.settings = generator, settings
         self.bar: Any = None  # a tqdm bar
-        self.chain = sampling_chain(generator.diffusion, settings.sampler, settings.steps)
+        self.chain = sampling_chain(generator.diffusion, settings.sampler, settings.steps, level)
         self.limit = settings.batch  # samples at once
 
-    def draw(self, vectors: np.ndarray, seeds: list[int]) -> np.ndarray:
-        "Samples for prompts (B, L, D), float16 (B, 80, 256) in [-1, 1]."
+    def draw(self, vectors: np.ndarray, seeds: list[int],
+             begin: np.ndarray | None = None) -> np.ndarray:
+        "Samples for prompts (B, L, D), and Mels to begin with; float16 (B, 80, 256) in [-1, 1]."
         done: list[np.ndarray] = []
         while (start := sum(map(len, done))) < len(seeds):
             part = slice(start, start + self.limit)
             try:
-                done.append(self.piece(vectors[part], seeds[part]))
+                done.append(self.piece(vectors[part], seeds[part],
+                                       None if begin is None else begin[part]))
             except RuntimeError as e:  # torch.OutOfMemoryError is one; the CPU's has no name
                 short = isinstance(e, torch.OutOfMemoryError) or "can't allocate memory" in str(e)
                 if not short:
@@ -287,12 +300,14 @@ class Drawer:
                 torch.cuda.empty_cache()
         return np.concatenate(done)
 
-    def piece(self, vectors: np.ndarray, seeds: list[int]) -> np.ndarray:
+    def piece(self, vectors: np.ndarray, seeds: list[int],
+              begin: np.ndarray | None = None) -> np.ndarray:
         "As `draw`, all at once."
         g, s = self.generator, self.settings
+        start = None if begin is None else torch.from_numpy(begin.astype(np.float32)).to(g.device)
         noise = SampleNoise(seeds, g.shape, g.device)
         tick = (lambda: self.bar.update(len(seeds))) if self.bar is not None else (lambda: None)
-        x0 = walk(Guided(g, vectors, s.guidance), self.chain, s.sampler, noise, tick)
+        x0 = walk(Guided(g, vectors, s.guidance), self.chain, s.sampler, noise, tick, start)
         return x0.cpu().numpy().astype(np.float16)
 
 # %% ../nbs/02d_sampling.ipynb #1afb9937
@@ -334,6 +349,8 @@ def samples(
     settings: core.Sampling,
     folder: Path | None = None,  # keeps finished chunks
     key: str = "",  # what the chunks in the folder belong to
+    begin: np.ndarray | None = None,  # Mels (N, 80, 256) to begin with; None: noise
+    level: float = START,  # abar to which they are noised
 ) -> np.ndarray:  # float16 (N, 80, 256) in [-1, 1]
     "Draw samples chunk by chunk; chunks that lie in the folder already are not drawn again."
     group, device = join(generator.device)
@@ -344,7 +361,7 @@ def samples(
         _open_folder(folder, key)
     group.barrier()
     starts = range(0, len(seeds), settings.batch)
-    drawer = Drawer(generator, settings)
+    drawer = Drawer(generator, settings, level)
     with core.progress(total=len(seeds) * drawer.chain.T, desc="samples", unit="step",
                        disable=group.rank > 0, delay=5) as drawer.bar:
         for start in starts[group.rank::group.world]:
@@ -354,7 +371,8 @@ def samples(
             if chunk is not None:
                 drawer.bar.update(len(rows) * drawer.chain.T)
             else:
-                chunk = drawer.draw(vectors[index[rows]], [seeds[i] for i in rows])
+                chunk = drawer.draw(vectors[index[rows]], [seeds[i] for i in rows],
+                                    None if begin is None else begin[rows])
                 if path is not None:
                     with core.atomic(path) as tmp, tmp.open("wb") as f:
                         np.save(f, chunk, allow_pickle=False)
@@ -370,6 +388,8 @@ def synthesise(
     seed: int = 0,  # of the noise
     device: str | None = None,  # None: where the generator is
     folder: Path | str | None = None,  # keeps finished chunks, for a run that may be killed
+    begin: np.ndarray | None = None,  # Mels (N, 80, 256) to begin with; None: noise
+    level: float = START,  # abar to which they are noised
 ) -> Segments:  # the plan's columns and sample, utterance, segment, frames, seconds, synthetic
     "Synthetic segments, one per row of the plan."
     settings = settings or generator.settings.sampling
@@ -383,10 +403,11 @@ def synthesise(
     prompts = embed_prompts(plan, generator.settings.denoiser)
     key = core.digest({"generator": generator.key, "plan": plan.to_csv(), "seed": seed,
                        "sampling": core.to_dict(settings), "device": device.split(":")[0],
+                       "begin": None if begin is None else [core.digest(begin.tobytes()), level],
                        "code": core.code_version("sampling", "denoiser", "diffusion")})
     mels = samples(generator, prompts.vectors, prompts.index,
                    [core.seed_for("sample", seed, n) for n in numbers], settings,
-                   None if folder is None else Path(folder), key)
+                   None if folder is None else Path(folder), key, begin, level)
     # trimmed real speech ends within 2 frames of where its bands' mean last exceeds -0.85
     loud = mels.mean(1, dtype=np.float32, keepdims=True)
     frames = np.array([valid_frames(mel, margin=0.15) for mel in loud])
@@ -407,6 +428,22 @@ def check_sampling(s: core.Sampling) -> None:
     for rule, holds in rules.items():
         if not holds:
             raise core.EmodiffError(f"setting of Sampling: {rule}.")
+
+# %% ../nbs/02d_sampling.ipynb #3a3cc1b1
+def vary(
+    generator: Generator,
+    real: Segments,  # with columns text, emotion, speaker, utterance
+    level: float = 0.1,  # abar, the share of the original's power that the noise leaves
+    settings: core.Sampling | None = None,  # None: those the generator was trained with
+    seed: int = 0,  # of the noise
+    device: str | None = None,  # None: where the generator is
+    folder: Path | str | None = None,  # keeps finished chunks, for a run that may be killed
+) -> Segments:  # as from `synthesise`; column of: the utterance that it is a variation of
+    "Real segments, noised to a level and denoised with their own prompts (arXiv 2108.01073)."
+    columns = [c for c in ("corpus", "speaker", "gender", "emotion", "text") if c in real.table]
+    plan = real.table[columns].reset_index(drop=True)
+    plan = plan.assign(of=real.table["utterance"].to_numpy(), sample=np.arange(len(plan)))
+    return synthesise(generator, plan, settings, seed, device, folder, np.asarray(real.mels), level)
 
 # %% ../nbs/02d_sampling.ipynb #2ad98fde
 def main(arguments: list[str] | None = None) -> None:
