@@ -250,7 +250,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "gan": {"critic": 192, "lr": 1e-3, "critic_lr": 5e-4, "warmup": 200, "ema": 0.999},
         "protocol": {"adaptation": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5), "seeds": 5, "fold_speakers": 4,
                      "validation_speakers": 2, "arms": ("all",), "cross_arms": ("all",),
-                     "shares": (0.25, 0.5, 1.0, 2.0)},
+                     "shares": (0.25, 0.5, 1.0)},
     },
     "paper": {
         "diffusion": {"predict": "eps"},
