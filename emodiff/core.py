@@ -219,6 +219,7 @@ class Protocol:
 class Settings:
     "Everything that decides a result, by concern."
     preset: str = "demo"
+    machine: str = "2 cores"  # what the preset's sizes were chosen for
     standin: Standin = field(default_factory=Standin)
     features: Features = field(default_factory=Features)
     diffusion: Diffusion = field(default_factory=Diffusion)
@@ -285,10 +286,12 @@ def load_preset(
 ) -> Settings:
     "The settings of a preset, with changes by concern on top."
     one_of("preset", name, PRESETS)
-    settings = replace(Settings(), preset=name)
+    machine = "one GPU" if name == "paper" else "2 cores"
+    settings = replace(Settings(), preset=name, machine=machine)
+    concerns = [f.name for f in dataclasses.fields(Settings) if f.name not in ("preset", "machine")]
     for layer in (PRESETS[name], changes):
         for concern, fields in layer.items():
-            one_of("concern", concern, [f.name for f in dataclasses.fields(Settings)])
+            one_of("concern", concern, concerns)
             part = replace(getattr(settings, concern), **fields)
             settings = dataclasses.replace(settings, **{concern: part})
     return settings

@@ -3,7 +3,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLES = ["table1_mad", "table1_checks", "table2_within_corpus", "table3_cross_corpus"]
-PARTS = [("open-smoke", "Real speech, a smoke run: RAVDESS within corpus, to EmoDB, with URDU"),
+PARTS = [("open", "Real speech, preset `open`: RAVDESS within corpus, to EmoDB, with URDU"),
          ("demo", "Stand-in speech: what `make reproduce` leaves")]
 
 
