@@ -247,10 +247,13 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "open": {
         "training": {"steps": 2500, "lr": 2e-3, "warmup": 100, "ema": 0.995,
                      "checkpoint_every": 250},
-        "classifier": {"channels": 64, "hidden": 64, "steps": 300},
+        "classifier": {"steps": 300},
         "gan": {"critic": 192, "lr": 1e-3, "critic_lr": 5e-4, "warmup": 200, "ema": 0.999},
-        "protocol": {"adaptation": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5), "seeds": 5, "fold_speakers": 4,
-                     "validation_speakers": 2, "arms": ("all",), "cross_arms": ("all",),
+        # the recogniser hears the speakers that its generator heard: half of them
+        "protocol": {"adaptation": (0.0, 0.1, 0.25, 0.5), "seeds": 5, "fold_speakers": 12,
+                     "validation_speakers": 2, "arms": ("all",),
+                     "cross_arms": (*SIX, *GAN_ARMS, "synthetic (variations)",
+                                    "real + synthetic (variations)", "duplicated real"),
                      "shares": (0.25, 0.5, 1.0)},
     },
     "paper": {
@@ -610,7 +613,8 @@ CHAPTER_PARAMETERS = {"preset": str, "corpora_dir": str, "source": str, "target"
                       "adapt": list, "out_dir": str, "seeds": int, "device": str,
                       "arms": list, "shares": list, "fractions": list, "cluster": str,
                       "vocoder": str, "gans": list, "copies": int,
-                      "ancestral": list, "speakers": int, "samples": int, "channels": int}
+                      "ancestral": list, "speakers": int, "samples": int, "channels": int,
+                      "confirming": int}
 
 
 def _injected(cells: list[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ __all__ = ['GANS', 'VARIED', 'COPIES', 'ARMS', 'EVERY_ARM', 'IDENTITY', 'SCARCE'
            'scarce_pools', 'scarce_cells', 'scarce_arms', 'scarce_curve', 'cross_cells', 'adaptation_cells', 'plain',
            'leak_audit', 'speaker_counts', 'pooled_uar', 'bootstrap_interval', 'permutation_test', 'holm', 'summarise',
            'segment_uar', 'runs_table', 'folds_table', 'paper_shape', 'gain', 'claim', 'verdict', 'claims_table',
-           'fidelity', 'real_segments', 'distinct', 'opening', 'shown_path']
+           'heard_emotions', 'fidelity', 'real_segments', 'distinct', 'opening', 'shown_path']
 
 # %% ../nbs/04d_protocol.ipynb #2cee17cb
 import ast
@@ -901,9 +901,8 @@ def scarce_cells(
 
 # %% ../nbs/04d_protocol.ipynb #8741c4c9
 def scarce_arms(arms: Iterable[Arm]) -> tuple[Arm, ...]:
-    "The arms that are trained on parts of the speech: of those chosen the paper's six and VARIED."
-    names, ours = {arm.name for arm in arms}, [a for a in EVERY_ARM if a.source == VARIED]
-    return tuple(arm for arm in (*ARMS, *ours) if arm.name in names)
+    "The arms that are trained on parts of the speech: those without augmentation, GAN or control."
+    return tuple(a for a in arms if not a.augment and a.source in ("IDDPM", VARIED))
 
 
 SCARCE = ("arm", "uar", "sd", "low", "high", "p", "p_holm", "seeds", "speakers")
@@ -1368,6 +1367,28 @@ def claims_table(
     "Claims one by one."
     return pd.DataFrame([claim(predictions, *each) for each in claims])
 
+# %% ../nbs/04d_protocol.ipynb #3c7a51e8
+def heard_emotions(
+    seen: Segments,  # real; what the recogniser is trained on
+    kinds: dict[str, Segments],  # name -> speech to be judged
+    settings: Settings,  # of the recogniser
+    device: str = "cpu",  # 'cpu' or 'cuda'
+) -> pd.DataFrame:  # a row per kind: its name `speech`, UAR and recalls in %, mean over seeds
+    "What a recogniser of real speech hears in other speech."
+    # one recogniser per seed judges all of it; the name of each kind takes the corpus's place
+    judged = concat([Segments(s.mels, s.table.assign(corpus=k)) for k, s in kinds.items()])
+    cells = [Cell("fidelity", "real", "all", seed, {"seen": np.arange(len(seen))},
+                  {"judged": np.arange(len(judged))}, epoch=len(seen))
+             for seed in range(settings.protocol.seeds)]
+    predictions = run_plan(cells, {"seen": seen, "judged": judged}, settings, device, "fidelity")
+    rows = []
+    for name in kinds:
+        heard = predictions[predictions["corpus"] == name]
+        each = [recalls(confusion(p)) for _, p in heard.groupby("seed")]
+        rows.append({"speech": name, "fidelity (UAR %)": 100 * np.nanmean(each),
+                     **{e: 100 * v for e, v in zip(EMOTIONS, np.mean(each, 0), strict=True)}})
+    return pd.DataFrame(rows)
+
 # %% ../nbs/04d_protocol.ipynb #d06fca67
 def fidelity(
     real: Segments,  # a corpus
@@ -1380,23 +1401,12 @@ def fidelity(
     "What a recogniser of real speech hears in synthetic speech, and how new that speech is."
     seen = real.take(~real.table["utterance"].isin(unseen.table["utterance"]).to_numpy())
     kinds = {"synthetic": synthetic, "real, unseen": unseen, **(others or {})}
-    # one recogniser per seed judges all of it; the name of each kind takes the corpus's place
-    judged = concat([Segments(s.mels, s.table.assign(corpus=k)) for k, s in kinds.items()])
-    cells = [Cell("fidelity", "real", "all", seed, {"seen": np.arange(len(seen))},
-                  {"judged": np.arange(len(judged))}, epoch=len(seen))
-             for seed in range(settings.protocol.seeds)]
-    predictions = run_plan(cells, {"seen": seen, "judged": judged}, settings, device, "fidelity")
     half, all_real = utterance_share(real.table, 0.5, "halves"), pooled_features(real)
-    rows = []
-    for name, speech in kinds.items():
-        heard = predictions[predictions["corpus"] == name]
-        each = [recalls(confusion(p)) for _, p in heard.groupby("seed")]
-        far = (frechet_distance(all_real[half], all_real[~half]) if speech is unseen
-               else frechet_distance(pooled_features(speech), all_real))
-        rows.append({"speech": name, "fidelity (UAR %)": 100 * np.nanmean(each),
-                     **{e: 100 * v for e, v in zip(EMOTIONS, np.mean(each, 0), strict=True)},
-                     "Fréchet distance": far, "memorisation": memorisation(speech, seen, unseen)})
-    return pd.DataFrame(rows)
+    far = [frechet_distance(all_real[half], all_real[~half]) if speech is unseen
+           else frechet_distance(pooled_features(speech), all_real) for speech in kinds.values()]
+    return heard_emotions(seen, kinds, settings, device).assign(**{
+        "Fréchet distance": far,
+        "memorisation": [memorisation(speech, seen, unseen) for speech in kinds.values()]})
 
 # %% ../nbs/04d_protocol.ipynb #c40832d7
 def real_segments(
