@@ -17,7 +17,8 @@ __all__ = ['CORPORA', 'STANDINS', 'COLUMNS', 'AUDIO', 'GENDERS', 'IEMOCAP_CODES'
            'speak_in_processes', 'Plan', 'pairs', 'takes', 'plan_iemocap', 'plan_msp_improv', 'plan_crema_d',
            'plan_ravdess', 'plan_standin', 'make_standins', 'load_corpus', 'as_mapping', 'keep_labelled', 'read_rows',
            'read_csv', 'finish_table', 'write_csv', 'audformat_header', 'scheme_labels', 'audformat_rows',
-           'read_audformat', 'Source', 'go_on', 'Resuming', 'fetch', 'unpack', 'download_files', 'download']
+           'read_audformat', 'Source', 'go_on', 'Resuming', 'fetch', 'published_hash', 'unpack', 'download_files',
+           'download']
 
 # %% ../nbs/01a_corpora.ipynb #9f53697e
 import contextlib
@@ -1290,9 +1291,10 @@ def read_audformat(
 class Source:
     "Where an open corpus comes from."
     url: str  # of the archive, or of the folder of files
-    known_hash: str  # 'md5:...' or 'sha256:...'; '' where none is published
+    known_hash: str  # 'md5:...' or 'sha256:...'; '' where it stands in a record or in pointers
     licence: str
     pointers: str = ""  # folder of the Git LFS pointers; then `url` is the folder of the files
+    record: str = ""  # Zenodo's record of the archive, as JSON: it names the file's checksum
 
 
 SOURCES = {
@@ -1307,9 +1309,10 @@ SOURCES = {
         "Open Database License; contents under the Database Contents License.",
         "https://raw.githubusercontent.com/CheyneyComputerScience/CREMA-D/master"),
     "EmoDB": Source(
-        "http://emodb.bilderbar.info/download/download.zip", "",
+        # the authors' own server publishes no checksum; this copy of it, on Zenodo, has one
+        "https://zenodo.org/records/7447302/files/emodb.zip", "",
         "EmoDB (Burkhardt et al. 2005, doi:10.21437/Interspeech.2005-446) is freely available; "
-        "cite the paper.")}
+        "cite the paper.", record="https://zenodo.org/api/records/7447302")}
 
 # %% ../nbs/01a_corpora.ipynb #cc99ce0e
 def go_on(
@@ -1394,6 +1397,30 @@ def fetch(
         raise EmodiffError(f"cannot write {path}: {e.strerror or e}; free space or choose a folder "
                            "that you may write to.") from e
     return path
+
+# %% ../nbs/01a_corpora.ipynb #7d20c9e4
+def published_hash(
+    record: str,  # address of a Zenodo record as JSON
+    file: str,  # name of one of its files
+) -> str:  # 'md5:...'
+    "The checksum that a record publishes of a file."
+    import requests
+
+    try:
+        response = requests.get(record, timeout=(15, 60))
+        response.raise_for_status()
+        files = response.json()["files"]
+        known = {f.get("key") or f["filename"]: str(f["checksum"]) for f in files}
+    except requests.RequestException as e:  # also what is not JSON
+        raise EmodiffError(f"{record}, which publishes the checksum of {file}, cannot be read "
+                           f"({type(e).__name__}); run it again when it answers.") from e
+    except (KeyError, TypeError, AttributeError) as e:
+        raise EmodiffError(f"{record} is no record of files and their checksums; see whether the "
+                           "corpus has moved, or fetch it by hand as data/README.md says.") from e
+    if file not in known:
+        raise EmodiffError(f"{record} holds no {file} but {', '.join(sorted(known)) or 'nothing'}; "
+                           "see whether the corpus has a new version.")
+    return known[file] if ":" in known[file] else f"md5:{known[file]}"
 
 # %% ../nbs/01a_corpora.ipynb #07291e8e
 def unpack(
@@ -1489,7 +1516,9 @@ def download(
             download_files(source, folder)
         elif not folder.exists():
             root.mkdir(parents=True, exist_ok=True)
-            archive = fetch(source.url, source.known_hash, root / f"{name}.zip")
+            file = source.url.rpartition("/")[2]
+            known = published_hash(source.record, file) if source.record else source.known_hash
+            archive = fetch(source.url, known, root / f"{name}.zip")
             sha = core.digest(archive)
             try:
                 unpack(archive, folder)
