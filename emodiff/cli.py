@@ -189,6 +189,8 @@ def stamps(out_dir: Path) -> dict[Path, int]:
 
 def run_chapter(task: Task) -> None:
     "Run one chapter and record what it made."
+    from emodiff.report import vocoder_name
+
     folder = task.record.parent
     folder.mkdir(parents=True, exist_ok=True)
     executed, before = folder / task.path.name, stamps(task.out_dir)
@@ -211,6 +213,8 @@ def run_chapter(task: Task) -> None:
     seeds = {"seeds": task.parameters["seeds"]} if task.parameters.get("seeds") else {}
     settings = core.load_preset(task.parameters.get("preset", "demo"), protocol=seeds)
     public = {k: v for k, v in task.parameters.items() if k not in ("out_dir", "corpora_dir")}
+    if "vocoder" in public:  # its folder is this machine's
+        public["vocoder"] = vocoder_name(public["vocoder"])
     core.write_json(task.record, {
         "chapter": task.path.stem, "key": task.key, "parameters": public, "seconds": seconds,
         "standin": not task.parameters.get("corpora_dir"), "versions": core.versions(),
@@ -421,8 +425,10 @@ def reproduce(
     dry_run: DryRun = False,
 ) -> None:
     "Run the chapters (Tables 1-3, Figs. 1-4) and write RESULTS.md; what is done is skipped."
+    here = Path(vocoder).expanduser()
     names = {"corpora_dir": corpora_dir and str(Path(corpora_dir).expanduser().resolve()),
-             "source": source, "target": target, "seeds": seeds, "vocoder": vocoder,
+             "source": source, "target": target, "seeds": seeds, "vocoder": (
+                 str(here.resolve()) if vocoder and here.is_dir() else vocoder),
              "adapt": listed(adapt), "arms": listed(arms), "shares": numbers("shares", shares),
              "fractions": numbers("fractions", fractions),
              "gans": listed(GANS if gans == "all" else gans),
