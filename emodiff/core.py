@@ -203,7 +203,8 @@ class Protocol:
     shares: tuple[float, ...] = ()  # further synthetic shares, for a curve; () = no curve
     fractions: tuple[float, ...] = ()  # of the real utterances, to train on fewer; () = only all
     groups: int = 2  # speaker groups; one generator a group, which it never saw
-    fold_speakers: int = 1  # test speakers a fold; 1 = leave one speaker out (section 5.2)
+    fold_speakers: int = 1  # test speakers a fold; 1 = section 5.2; a whole group: the recogniser
+    # then hears just those speakers whom its generator heard
     share: float = 1.0  # synthetic segments per real training segment
     variation: float = 0.1  # abar to which real clips are noised and denoised (arXiv 2108.01073)
     seeds: int = 2  # repetitions of every cell; the paper's number is unknown
@@ -234,7 +235,6 @@ class Settings:
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "smoke": {
         "standin": {"speakers": 4, "lines": 2},
-        "diffusion": {},
         "denoiser": {"channels": 32, "condition_channels": 16},
         "training": {"steps": 6, "batch": 4, "warmup": 2, "checkpoint_every": 3},
         "sampling": {"steps": 4},
@@ -249,7 +249,6 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
                      "checkpoint_every": 250},
         "classifier": {"steps": 300},
         "gan": {"critic": 192, "lr": 1e-3, "critic_lr": 5e-4, "warmup": 200, "ema": 0.999},
-        # the recogniser hears the speakers that its generator heard: half of them
         "protocol": {"adaptation": (0.0, 0.1, 0.25, 0.5), "seeds": 5, "fold_speakers": 12,
                      "validation_speakers": 2, "arms": ("all",),
                      "cross_arms": (*SIX, *GAN_ARMS, "synthetic (variations)",
