@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['PEERS', 'GROWTH', 'STARTS', 'pinned', 'turns', 'ratios', 'machine', 'SameNet', 'Work', 'diffusion_races', 'clocked',
            'around', 'record', 'fresh_home', 'prepare_race', 'network_rate', 'loader_loop', 'plan_race', 'peak', 'grow',
-           'growth', 'exponent', 'costs', 'generator_race', 'sampling_race', 'compiled_race', 'starts']
+           'growth', 'exponent', 'costs', 'generator_race', 'sampling_race', 'compiled_race', 'kernel_race',
+           'operations', 'starts']
 
 # %% ../nbs/08a_peers.ipynb #78ea54ca
 import contextlib
@@ -170,12 +171,14 @@ class Work:
         x = self.signal[t, None, None] * self.x0 + self.noise[t, None, None] * noise
         self.update(mse_loss(self.net(x, t, self.prompt)[:, :80], noise))
 
-    def hybrid(self) -> None:
+    def hybrid(self, precision: str = "fp32") -> None:
         "emodiff's hybrid loss (arXiv 2102.09672 Eq. 16)."
         t, noise = self.draw()
         x = self.diffusion.q_sample(self.x0, t, noise)
-        out = self.net(x, t, self.prompt)
-        self.update(self.diffusion.losses(out, self.x0, x, t, noise)["loss"].mean())
+        kind = self.device.split(":")[0]
+        with torch.autocast(kind, torch.bfloat16, enabled=precision == "bf16"):
+            out = self.net(x, t, self.prompt)
+        self.update(self.diffusion.losses(out.float(), self.x0, x, t, noise)["loss"].mean())
 
 # %% ../nbs/08a_peers.ipynb #2127acf7
 def _diffusers(work: Work, steps: int) -> tuple[Callable, Callable]:
@@ -667,6 +670,37 @@ def compiled_race(folder: Path | str) -> dict[str, Callable]:
     empty, kept = str(Path(folder) / "empty"), str(Path(folder) / "kept")
     return {"compiled each time": run(PYTHONDONTWRITEBYTECODE="1", PYTHONPYCACHEPREFIX=empty),
             "compiled once": run(PYTHONDONTWRITEBYTECODE="", PYTHONPYCACHEPREFIX=kept)}
+
+# %% ../nbs/08a_peers.ipynb #7a3d9e14
+def kernel_race(work: Work, precision: str = "fp32") -> dict[str, Callable]:
+    "A training step of the generator by PyTorch's own kernels, and by the project's."
+    from unittest import mock
+
+    from emodiff import denoiser
+
+    def before() -> None:
+        "As it would be written without looking."
+        fused = torch.nn.functional.scaled_dot_product_attention
+        with (mock.patch.object(denoiser, "by_hand", lambda x: False),
+              mock.patch.object(denoiser, "attend", fused)):
+            work.hybrid(precision)
+
+    return {"PyTorch's kernels": before, "emodiff's": lambda: work.hybrid(precision)}
+
+
+def operations(
+    work: Callable[[], Any],
+    most: int = 10,  # how many operations
+) -> pd.DataFrame:  # operation, share: of the time on the CPU; the dearest first
+    "Where the time of some work goes."
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        work()
+    table = pd.DataFrame([(e.key, e.self_cpu_time_total) for e in seen.key_averages()],
+                         columns=["operation", "share"])
+    table["share"] /= table["share"].sum()
+    return table.nlargest(most, "share", keep="first").reset_index(drop=True)
 
 # %% ../nbs/08a_peers.ipynb #4b9b2d8c
 STARTS = {"import torch": ["-c", "import torch"],
