@@ -16,16 +16,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from emodiff.classifier import (
-    POSTERIORS,
-    Batch,
-    _batches,
-    confusion,
-    labels_of,
-    predict,
-    recalls,
-    train_classifier,
-)
+from . import classifier
+from .classifier import POSTERIORS, confusion, labels_of, recalls
 from emodiff.core import (
     EMOTIONS,
     Classifier,
@@ -336,9 +328,9 @@ def in_stages(
     stages: Sequence[tuple[Segments, np.ndarray]],  # speech and its targets (N, 4), in turn
     settings: Classifier,  # batch, and steps, which are dealt out evenly
     seed: int = 0,
-) -> Callable[[Batch, np.random.Generator], Batch]:  # for `train_classifier`, instead of its own
+) -> Callable:  # a transform for `train_classifier`, which gives these batches for its own
     "Batches of one set after the other, towards soft targets."
-    def batches() -> Iterator[Batch]:
+    def batches() -> Iterator[classifier.Batch]:
         "Of every stage."
         rng, left = rng_for("stages", seed), settings.steps
         for i, (speech, target) in enumerate(stages):
@@ -347,13 +339,13 @@ def in_stages(
             x = torch.from_numpy(np.asarray(speech.mels, np.float32))
             frames = torch.tensor(speech.table["frames"].to_list())
             wanted = torch.from_numpy(np.asarray(target, np.float32))
-            for rows in _batches(len(speech), settings.batch, steps, rng):
-                yield Batch(x[rows], frames[rows], wanted[rows])
+            for rows in classifier._batches(len(speech), settings.batch, steps, rng):
+                yield classifier.Batch(x[rows], frames[rows], wanted[rows])
 
     found = batches()
     return lambda batch, rng: next(found)
 
-
+# %% ../nbs/06a_ablation.ipynb #c1d8e4f2
 def taught(
     teaching: str,  # one of TEACHINGS
     real: Segments,  # to train on
@@ -371,11 +363,11 @@ def taught(
         stages = [(synthetic, asked), (real, hard)]
     steps = settings.steps or settings.epochs * -(-len(real) // settings.batch)
     settings = replace(settings, steps=steps)
-    threads = torch.get_num_threads()
+    feed, threads = in_stages(stages, settings, seed), torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        net = train_classifier(both, settings, seed, transform=in_stages(stages, settings, seed))
-        return predict(net, test)
+        net = classifier.train_classifier(both, settings, seed, transform=feed)
+        return classifier.predict(net, test)
     finally:
         torch.set_num_threads(threads)
 
