@@ -140,7 +140,8 @@ class Work:
 
     def __init__(self, channels: int = 128, batch: int = 16, device: str = "cpu"):
         settings = core.load_preset("paper", denoiser={
-            "channels": channels, "condition": "apart", "condition_channels": 64})
+            "channels": channels, "condition": "apart", "condition_channels": 64},
+            training={"precision": "fp32"})  # as the peers do: bf16 would race another network
         self.settings = settings
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
