@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TEACHINGS', 'Study', 'make_study', 'variant', 'likeness', 'usefulness', 'quality', 'not_worse', 'posteriors',
-           'heard_best', 'Recipe', 'pool_of', 'Trial', 'make_trial', 'search', 'search_table', 'in_stages', 'taught',
-           'search_teaching']
+           'heard_best', 'other_speeds', 'Recipe', 'pool_of', 'Trial', 'make_trial', 'search', 'search_table',
+           'in_stages', 'taught', 'search_teaching']
 
 # %% ../nbs/06a_ablation.ipynb #c4e39761
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,11 +17,13 @@ import pandas as pd
 import torch
 
 from . import classifier
+from .augmentation import speed_perturb
 from .classifier import POSTERIORS, confusion, labels_of, recalls
 from emodiff.core import (
     EMOTIONS,
     Classifier,
     EmodiffError,
+    Features,
     Settings,
     one_of,
     progress,
@@ -78,6 +80,7 @@ def variant(
     device: str = "cpu",  # 'cpu' or 'cuda'
     without: Iterable[str] = (),  # of text, emotion, speaker: not told when sampling
     seed: int = 0,  # of the generator's training and of the sampling
+    words: bool = False,  # the generator's frames look at the words of the text (06b)
     **changes: dict[str, Any],  # by concern, e.g. sampling={'steps': 25}
 ) -> Synthesis:
     "Train (or draw from the cache) one variant of the generator, and sample the study's prompts."
@@ -89,7 +92,7 @@ def variant(
         if fact not in columns:
             raise EmodiffError(f"a prompt has no {fact!r}; take away text, emotion or speaker.")
         plan[columns[fact]] = ""
-    made = synthesis(study.training, len(plan), settings, device, seed, plan)
+    made = synthesis(study.training, len(plan), settings, device, seed, plan, words)
     for column in ("text", "emotion", "speaker", "gender"):
         made.segments.table[column] = study.plan[column].to_numpy()
     return made
@@ -206,6 +209,25 @@ def heard_best(
     share = place / place.groupby(asked).transform("size")  # 1 = an emotion's last
     return pool.take(np.sort(np.argsort(share.to_numpy(), kind="stable")[:n]))
 
+# %% ../nbs/06a_ablation.ipynb #5c8ea1f3
+def other_speeds(
+    speech: Segments,  # real
+    speeds: Iterable[float],  # factors of the playing speed; none: the speech as it is
+    settings: Features | None = None,  # hop and sampling rate; None: the defaults
+) -> Segments:  # the speech, then a copy of it for every speed
+    "Speech and its copies at other speeds (Ko et al. 2015), whose speakers count as others."
+    s, parts = settings or Features(), [speech]
+    for speed in speeds:
+        batch = classifier.Batch(torch.from_numpy(np.asarray(speech.mels, np.float32)),
+                                 torch.tensor(speech.table["frames"].to_list()), torch.empty(0))
+        heard = speed_perturb(batch, rng_for("speeds"), (speed,), s.f_max)
+        frames = heard.frames.numpy()
+        parts.append(Segments(heard.x.numpy().astype(np.float16), speech.table.assign(
+            speaker=speech.table["speaker"].astype(str) + f" at speed {speed:g}", frames=frames,
+            seconds=frames * s.hop / s.sampling_rate)))
+    return concat(parts)
+
+
 # %% ../nbs/06a_ablation.ipynb #76f5dbf5
 @dataclass(frozen=True)
 class Recipe:
@@ -217,6 +239,8 @@ class Recipe:
     level: float = 0.0  # above 0: variations of real clips noised to this abar
     augment: tuple[str, ...] = ()  # names of augmentation.TRANSFORMS
     keep: float = 1.0  # of the segments drawn: those whose emotion is heard best; 1 = all
+    speeds: tuple[float, ...] = ()  # at which the generator hears its speech too; (0.9, 1.1)
+    words: bool = False  # the generator's frames look at the words of the text (06b)
 
 
 def pool_of(
@@ -232,18 +256,20 @@ def pool_of(
         drawn = replace(recipe, keep=1.0)
         pool = pool_of(drawn, training, round(n / recipe.keep), settings, device, seed)
         return heard_best(pool, posteriors(pool, training, settings, device), n)
+    training = other_speeds(training, recipe.speeds, settings.features)
     sampling = replace(settings.sampling, guidance=recipe.guidance)
     settings = replace(settings, sampling=sampling)
     if recipe.level:
-        if recipe.without:
+        if recipe.without or recipe.words:
             raise EmodiffError(f"recipe {recipe.name!r}: variations are told all that their clip "
-                               "says; leave out `without`, or `level`.")
+                               "says, by a plain generator; leave out `without` and `words`, or "
+                               "`level`.")
         protocol = replace(settings.protocol, variation=recipe.level)
         settings = replace(settings, protocol=protocol)
         return variation_synthesis(training, n, settings, device, seed).segments
     nobody = training.take(np.arange(0))
     study = Study(training, nobody, nobody, plan_from(training.table, n, seed))
-    return variant(study, settings, device, recipe.without, seed).segments
+    return variant(study, settings, device, recipe.without, seed, recipe.words).segments
 
 # %% ../nbs/06a_ablation.ipynb #1d9e6d84
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ __all__ = ['BLOCK', 'NOISY', 'SILENCE', 'CLIPS', 'HEADER', 'mel_basis', 'log_mel
 import contextlib
 import errno
 import functools
+import itertools
 import json
 import math
 import os
@@ -58,23 +59,28 @@ class _Plan:
     window: np.ndarray  # float64 (n_fft,), Hann
     bins: int  # the lowest so many reach up to f_max
     groups: tuple  # (bins, bands, weights): small products, as most of one large would be zeros
-    spread: np.ndarray  # float32 (n_mels,): what white rounding noise adds to a band, inverted
+    light: Any  # the window as a float32 tensor
+    spread: Any  # float32 tensor (n_mels,): what white rounding noise adds to a band, inverted
 
 
 @functools.lru_cache(maxsize=8)
 def _plan(settings: core.Features) -> _Plan:
     "The plan of some settings."
+    import torch
+
     window = np.zeros(settings.n_fft)
     left = (settings.n_fft - settings.win) // 2
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(settings.win) / settings.win)
     window[left:left + settings.win] = hann
     basis, groups = mel_basis(settings), []
-    edges = np.linspace(0, settings.n_mels, 6).round().astype(int)
+    edges = np.linspace(0, settings.n_mels, 6).round().astype(int).tolist()
     for bands in map(slice, edges[:-1], edges[1:]):
         used = np.flatnonzero(basis[bands].any(axis=0))
         bins = slice(int(used[0]), int(used[-1]) + 1)
         groups.append((bins, bands, np.ascontiguousarray(basis[bands, bins].T)))
-    return _Plan(window, groups[-1][0].stop, tuple(groups), 1 / np.linalg.norm(basis, axis=1))
+    return _Plan(window, groups[-1][0].stop, tuple(groups),
+                 torch.from_numpy(window.astype(np.float32)),
+                 torch.from_numpy(1 / np.linalg.norm(basis, axis=1)))
 
 
 class _Scratch(threading.local):
@@ -131,17 +137,17 @@ def _frames(wave: np.ndarray, settings: core.Features) -> Any:  # a tensor
     return torch.from_numpy(padded).as_strided((n, settings.n_fft), (settings.hop, 1))
 
 
-def _blocks(views: Sequence[Any], window: np.ndarray) -> Iterable[np.ndarray]:
+def _blocks(views: Sequence[Any], window: Any) -> Iterable[np.ndarray]:
     "Windowed frames of all waves, BLOCK at a time; a block may hold the end of one and another."
     import torch
 
-    buffer, full = _scratch.array("frames", BLOCK, len(window), window.dtype.char), 0
-    memory, shape = torch.from_numpy(buffer), torch.from_numpy(window)
+    buffer, full = _scratch.array("frames", BLOCK, window.shape[0], "f"), 0
+    memory = torch.from_numpy(buffer)
     for view in views:
-        start = 0
-        while start < len(view):
-            n = min(BLOCK - full, len(view) - start)
-            torch.mul(view[start:start + n], shape, out=memory[full:full + n])
+        start, rows = 0, view.shape[0]
+        while start < rows:
+            n = min(BLOCK - full, rows - start)
+            torch.mul(view[start:start + n], window, out=memory[full:full + n])
             start, full = start + n, full + n
             if full == BLOCK:
                 yield buffer
@@ -153,25 +159,25 @@ def _blocks(views: Sequence[Any], window: np.ndarray) -> Iterable[np.ndarray]:
 def _mels(
     waves: Sequence[np.ndarray],  # float32 (n,) each, n > (n_fft - hop) / 2
     settings: core.Features,
-) -> tuple[np.ndarray, np.ndarray]:  # float32 (all frames, n_mels), nats; where each wave's end
+) -> tuple[np.ndarray, list[int]]:  # float32 (all frames, n_mels), nats; where each wave's end
     "The log-Mels of several waves, one below the other."
     import torch
 
     plan, views = _plan(settings), [_frames(wave, settings) for wave in waves]
-    ends, row = np.cumsum([len(view) for view in views]), 0
+    ends, row = list(itertools.accumulate(view.shape[0] for view in views)), 0
     mel = np.empty((ends[-1], settings.n_mels), np.float32)
     energy = np.empty(ends[-1], np.float32)
-    for frames in _blocks(views, plan.window.astype(np.float32)):
+    for frames in _blocks(views, plan.light):
         part = slice(row, row + len(frames))
         np.matmul(frames[:, None], frames[:, :, None], out=energy[part, None, None])
         _mel(frames, plan, mel[part])
         row = part.stop
     nats = torch.from_numpy(mel).clamp_(min=settings.log_floor)  # the same memory as `mel`
-    low = (nats * torch.from_numpy(plan.spread)).amin(1).numpy()
-    noisy = np.flatnonzero(low < NOISY * np.sqrt(energy))
-    starts = ends - [len(view) for view in views]
-    for view, start, end in zip(views, starts, ends, strict=True):
-        rows = noisy[slice(*np.searchsorted(noisy, (start, end)))]
+    low = (nats * plan.spread).amin(1).numpy()
+    noisy = (low < NOISY * np.sqrt(energy)).nonzero()[0]
+    for view, end in zip(views, ends, strict=True) if noisy.size else ():
+        start = end - view.shape[0]
+        rows = noisy[slice(*noisy.searchsorted((start, end)))]
         for some in (rows[i:i + BLOCK] for i in range(0, len(rows), BLOCK)):
             exact = np.empty((len(some), settings.n_mels), np.float32)
             again = _scratch.array("frames", len(some), settings.n_fft, "d")

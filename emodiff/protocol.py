@@ -263,17 +263,21 @@ def synthesis(
     device: str = "cpu",  # 'cpu' or 'cuda'
     seed: int = 0,  # of the generator's training and of the sampling
     plan: pd.DataFrame | None = None,  # other prompts than the training rows'
+    words: bool = False,  # the generator's frames look at the words of the text (06b)
 ) -> Synthesis:
     "Train a generator and sample it, both through the run cache."
     from emodiff import sampling
     from emodiff import training as loop
+    from emodiff import words as timed
 
-    trained = loop.generator(training, settings, device=device, seed=seed)
+    make_one = timed.words_generator if words else loop.generator
+    trained = make_one(training, settings, device=device, seed=seed)
     plan = plan_from(training.table, n, seed) if plan is None else plan
 
     def make(folder: Path) -> None:
         "Sample into the cache's folder."
-        model = sampling.load(trained.folder, device=device)
+        read = timed.load_words if words else sampling.load
+        model = read(trained.folder, device=device)
         chunks = folder / "chunks"  # a killed run goes on from here
         made = sampling.synthesise(model, plan, settings.sampling, seed, device, chunks)
         save_segments(made, folder)
@@ -281,7 +285,8 @@ def synthesis(
 
     inputs = {"generator": trained.key, "plan": digest(plan.to_csv(index=False).encode()),
               "sampling": to_dict(settings.sampling), "seed": seed, "device": device.split(":")[0]}
-    run = cached_run("synthetic", inputs, make, ["sampling", "diffusion", "denoiser", "features"])
+    modules = ["sampling", "diffusion", "denoiser", "features"] + ["words"] * words
+    run = cached_run("synthetic", inputs, make, modules)
     return _synthesis(trained, run)
 
 
