@@ -4,6 +4,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TABLES = ["table1_mad", "table1_checks", "table2_within_corpus", "table3_cross_corpus"]
 PARTS = [("open", "Real speech, preset `open`: RAVDESS within corpus, to EmoDB, with URDU"),
+         ("open-URDU", "Real speech, preset `open`: RAVDESS to URDU"),
          ("open-EmoDB", "Real speech, preset `open`: EmoDB within corpus"),
          ("demo", "Stand-in speech: what `make reproduce` leaves")]
 
