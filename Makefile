@@ -51,10 +51,9 @@ $(STAMP): constraints.txt settings.ini setup.py
 	@$(BIN)/pip check
 	@touch $(STAMP)
 
-# maintainers: bring the executed demo chapters back into nbs/ and the tables into the README
+# maintainers: bring the executed demo chapters back into nbs/
 notebooks:
-	@$(BIN)/python tests/adopt.py figures/demo/notebooks $(CHAPTERS)
-	@$(BIN)/python tests/results.py
+	@$(BIN)/python tools/adopt.py figures/demo/notebooks $(CHAPTERS)
 
 clean:
 	rm -rf .venv build dist _docs .mypy_cache *.egg-info data/runs figures/*/notebooks

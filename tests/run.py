@@ -1,12 +1,17 @@
-"""The tests: notebooks clean, exported, well formed, lint-free, and run, each in its own process.
+"""The tests: notebooks clean, exported, well formed and lint-free; then every notebook and every test file is run.
 
-Ends with the line `N passed, N failed`, counting notebooks.
+Each notebook and each `tests/test_*.py` runs in a process of its own, two at a time. The last line
+is `N passed, N failed`: notebooks and single tests.
+
+    python tests/run.py                      # everything: what CI runs
+    python tests/run.py 02_generator plan    # only what has one of these words in its path
 """
 import atexit
 import importlib.util
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,18 +21,34 @@ import threading
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
-NBS = sorted((ROOT / "nbs").glob("*.ipynb"))
-LIMIT = 420  # seconds a notebook may take
-# two notebooks at a time on one thread each are faster than one on two threads
+NBS = sorted(p for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
+FILES = sorted((ROOT / "tests").glob("test_*.py"))
+LIMIT = 420  # seconds that a notebook or a test file may take
+# two processes at a time on one thread each are faster than one on two threads
 ENV = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1",
        "EMODIFF_PROGRESS": "text"}
 # imported once, in a process from which those of the notebooks fork: 4 s less for each
 PRELOAD = ["torch", "torch._dynamo", "pandas", "scipy.signal", "scipy.stats", "matplotlib.pyplot",
-           "nbdev.test"]
+           "nbdev.test", "_pytest.config"]
+
+
+@dataclass
+class Result:
+    "What came of a notebook or a test file."
+    passed: int
+    failed: int
+    text: str  # what it printed
+    seconds: float
+
+
+def shown(path: Path) -> str:
+    "A path below the project's root."
+    return path.relative_to(ROOT).as_posix()
 
 
 def run(*command: str, cwd: Path = ROOT) -> tuple[bool, str]:
@@ -40,30 +61,25 @@ def run(*command: str, cwd: Path = ROOT) -> tuple[bool, str]:
     return done.returncode == 0, (done.stdout + done.stderr).strip()
 
 
-def is_chapter(path: Path) -> bool:
-    "A number alone is a chapter of results; a number with a letter is a part of the method."
-    return path.stem.split("_")[0].isdigit() and path.stem != "00_core"
-
-
 def check_form(path: Path) -> list[str]:
-    "What is wrong with a notebook's form."
+    "What is wrong with a notebook's form; a notebook at the top of nbs is a chapter of results."
     cells = json.loads(path.read_text("utf-8"))["cells"]
     tags = [t for c in cells for t in c["metadata"].get("tags", [])]
-    faults = []
-    if is_chapter(path) and tags.count("parameters") != 1:
+    chapter, faults = path.parent == ROOT / "nbs", []
+    if chapter and tags.count("parameters") != 1:
         faults.append("a chapter needs exactly one 'parameters' cell, this has "
                       f"{tags.count('parameters')}")
     if "injected-parameters" in tags:
         faults.append("papermill was run in place: it holds an injected-parameters cell")
-    if is_chapter(path) and any("#| export" in "".join(c["source"]) for c in cells):
+    if chapter and any("#| export" in "".join(c["source"]) for c in cells):
         faults.append("a chapter exports nothing")
-    if not "".join(cells[0]["source"]).startswith("# "):
-        faults.append("the first cell is not a title")
+    if not re.match(r"# \S.*\n\n> \S", "".join(cells[0]["source"])):
+        faults.append("the first cell must be a '# title' and a '> sentence'")
     return faults
 
 
 def check_copy() -> dict[str, list[str]]:
-    "Faults by notebook, from cleaning and exporting a copy of the project and comparing."
+    "Faults by path, from cleaning and exporting a copy of the project and comparing."
     faults: dict[str, list[str]] = {}
     with tempfile.TemporaryDirectory() as tmp:
         copy = Path(tmp) / "copy"
@@ -75,42 +91,48 @@ def check_copy() -> dict[str, list[str]]:
             if not ok:
                 return {"": [f"{command} failed:\n{text}"]}
         for path in NBS:
-            if path.read_bytes() != (copy / "nbs" / path.name).read_bytes():
-                faults.setdefault(path.stem, []).append("not clean: run nbdev_clean")
-        for new in sorted((copy / "emodiff").glob("*.py")):
-            old = ROOT / "emodiff" / new.name
-            if not old.exists() or old.read_bytes() != new.read_bytes():
-                owner = next((p.stem for p in NBS if p.stem.split("_", 1)[1] == new.stem), "")
-                faults.setdefault(owner, []).append(
-                    f"emodiff/{new.name} is not what nbdev_export writes")
+            if path.read_bytes() != (copy / shown(path)).read_bytes():
+                faults.setdefault(shown(path), []).append("not clean: run nbdev_clean")
+        here = {p.relative_to(ROOT) for p in (ROOT / "emodiff").rglob("*.py")}
+        made = {p.relative_to(copy) for p in (copy / "emodiff").rglob("*.py")}
+        for name in sorted(here | made):
+            if not (ROOT / name).exists() or (ROOT / name).read_bytes() != (
+                    copy / name).read_bytes():
+                faults.setdefault("", []).append(f"{name} is not what nbdev_export writes")
     return faults
 
 
 def check_lint() -> dict[str, list[str]]:
-    "Faults by notebook that ruff finds; those of other files under ''."
+    "Faults by path that ruff finds."
     _, text = run(str(BIN / "ruff"), "check", "--output-format=json", ".")
     faults: dict[str, list[str]] = {}
     for row in json.loads(text or "[]"):
-        stem = Path(row["filename"]).stem
-        line = f"{Path(row['filename']).name}:{row['location']['row']}"
-        owner = next((p.stem for p in NBS if stem in (p.stem, p.stem.split("_", 1)[1])), "")
-        faults.setdefault(owner, []).append(f"{line} {row['code']} {row['message']}")
+        path = Path(row["filename"])
+        place = f"cell {row['cell']}, " if row.get("cell") else ""
+        faults.setdefault(shown(path), []).append(
+            f"{place}line {row['location']['row']}: {row['code']} {row['message']}")
     return faults
 
 
-def test_notebook(path: str, log: str) -> None:
-    "What the process of a notebook does: nbdev_test, all that it prints into a file."
+def run_job(path: str, log: str) -> None:
+    "What the process of a notebook or a test file does; all that it prints goes into a file."
     os.setsid()  # so that a timeout can end its children too
     with open(log, "wb") as f:
         for stream in (1, 2):
             os.dup2(f.fileno(), stream)
     sys.stdin = open(os.devnull)
-    from nbdev.test import nbdev_test
-
     failed = True
     try:
-        nbdev_test(path=path, n_workers=0, do_print=True)
-        failed = False
+        if path.endswith(".ipynb"):
+            from nbdev.test import nbdev_test
+
+            nbdev_test(path=path, n_workers=0, do_print=True)
+            failed = False
+        else:
+            os.environ["IN_TEST"] = "1"
+            import pytest
+
+            failed = bool(pytest.main(["-q", "-rs", "--tb=short", "-p", "no:cacheprovider", path]))
     except BaseException:
         traceback.print_exc()
     finally:  # end as an interpreter does: multiprocessing would wait for idle workers instead
@@ -121,14 +143,14 @@ def test_notebook(path: str, log: str) -> None:
         os._exit(int(failed))
 
 
-def execute(path: Path) -> tuple[Path, bool, str, float]:
-    "Run one notebook under nbdev_test, in its own process."
+def execute(path: Path) -> tuple[Path, Result]:
+    "Run one notebook or test file in its own process."
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as tmp:
         log = Path(tmp) / "log"
         log.touch()
         process = multiprocessing.get_context("forkserver").Process(
-            target=test_notebook, args=(str(path), str(log)))
+            target=run_job, args=(str(path), str(log)))
         process.start()
         process.join(LIMIT)
         late = process.is_alive()
@@ -137,49 +159,78 @@ def execute(path: Path) -> tuple[Path, bool, str, float]:
             process.join()
         text = log.read_text("utf-8", "replace").strip()
     text += f"\ntook longer than {LIMIT} s" if late else ""
-    return path, process.exitcode == 0, text, time.monotonic() - start
+    bad = int(process.exitcode != 0)
+    counts = {"passed": 1 - bad, "failed": bad}
+    if path.suffix == ".py":
+        found = {k: sum(map(int, re.findall(rf"(\d+) {k}", text.rsplit("\n", 1)[-1])))
+                 for k in ("passed", "failed", "error")}
+        counts = {"passed": found["passed"], "failed": max(bad, found["failed"] + found["error"])}
+    return path, Result(**counts, text=text, seconds=time.monotonic() - start)
 
 
-def record_times(took: dict[str, float]) -> None:
-    "What each notebook took, for the table of costs in 08_benchmarks."
+def skips(text: str) -> list[str]:
+    "What was skipped, in a notebook's or in pytest's words."
+    return [line for line in text.splitlines() if line.startswith(("skipped:", "SKIPPED"))]
+
+
+def record_seconds(seconds: dict[str, float]) -> None:
+    "What each took: the next run begins with the longest, and 08_benchmarks shows it."
     path = ROOT / "data" / "runs" / "test_seconds.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_suffix(".part")
-    half.write_text("notebook,seconds\n" + "".join(f"{n},{s:.1f}\n" for n, s in took.items()))
+    half.write_text("notebook,seconds\n" + "".join(f"{n},{s:.1f}\n" for n, s in seconds.items()))
     half.replace(path)
 
 
-def main() -> int:
-    "Print what fails; the number of notebooks that pass and fail comes last."
-    faults = {p.stem: check_form(p) for p in NBS} | {"": []}
+def longest_first(paths: list[Path]) -> list[Path]:
+    "Chapters and test files first, or whatever took longest the last time."
+    path, known = ROOT / "data" / "runs" / "test_seconds.csv", {}
+    if path.exists():
+        lines = [line.rsplit(",", 1) for line in path.read_text().splitlines()[1:]]
+        known = {name: float(seconds) for name, seconds in lines}
+    guess = {p: 60.0 if p.parent == ROOT / "nbs" or p.suffix == ".py" else 10.0 for p in paths}
+    return sorted(paths, key=lambda p: -known.get(shown(p), guess[p]))
+
+
+def main(words: list[str]) -> int:
+    "Print what fails; how many pass and fail comes last."
+    faults: dict[str, list[str]] = {"": []}
+    for path in NBS:
+        faults[shown(path)] = check_form(path)
     for found in (check_copy(), check_lint()):
-        for stem, lines in found.items():
-            faults.setdefault(stem, []).extend(lines)
+        for name, lines in found.items():
+            faults.setdefault(name, []).extend(lines)
     for name in ("torchvision", "torchaudio"):  # beside a CPU torch they break transformers
         if importlib.util.find_spec(name):
             faults[""].append(f"{name} is installed in this environment; remove it")
-    if not any(p.stem == "05_cross_corpus" for p in NBS):
+    if ROOT / "nbs" / "05_cross_corpus.ipynb" not in NBS:
         faults[""].append("nbs/05_cross_corpus.ipynb is missing")
     os.environ.update(ENV)
     os.chdir(ROOT)
     multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
-    took = {}
+    jobs = [p for p in NBS + FILES if not words or any(w in shown(p) for w in words)]
+    passed, failed, seconds = 0, 0, {}
     with ThreadPoolExecutor(max_workers=min(2, os.cpu_count() or 1)) as pool:
-        for path, ok, text, seconds in pool.map(execute, NBS):
-            if not ok:
-                faults[path.stem].append("nbdev_test failed:\n" + text[-6000:])
-            mark, took[path.stem] = "FAIL" if faults[path.stem] else "ok", seconds
-            print(f"{mark:>4}  {path.name:<28} {seconds:6.1f} s", flush=True)
-            skips = [line for line in text.splitlines() if line.startswith("skipped:")]
-            print("".join(f"      {line}\n" for line in skips), end="")
-    record_times(took)
-    for stem, lines in faults.items():
+        for path, result in pool.map(execute, longest_first(jobs)):
+            name = shown(path)
+            seconds[name] = result.seconds
+            passed, failed = passed + result.passed, failed + result.failed
+            if result.failed:
+                faults.setdefault(name, []).append("failed:\n" + result.text[-6000:])
+            elif faults.get(name):
+                passed, failed = passed - result.passed, failed + result.passed
+            mark = "FAIL" if faults.get(name) else "ok"
+            print(f"{mark:>4}  {name:<46} {result.seconds:6.1f} s", flush=True)
+            print("".join(f"      {line}\n" for line in skips(result.text)), end="")
+    if not words:
+        record_seconds(seconds)
+    for name, lines in faults.items():
         for line in lines:
-            print(f"{stem or 'project'}: {line}")
-    failed = sum(bool(faults[p.stem]) for p in NBS)
-    print(f"{len(NBS) - failed} passed, {failed} failed")
+            print(f"{name or 'project'}: {line}")
+    failed += sum(bool(lines) for name, lines in faults.items() if name not in seconds)
+    print(f"{passed} passed, {failed} failed")
     return int(any(faults.values()))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,20 +1,28 @@
 """For maintainers: train data/pretrained/demo, the generator that the project ships, and judge it.
 
-    python tests/pretrained.py            (about 10 minutes on one core; a killed training goes on)
+    python tools/pretrained.py            (about 10 minutes on one core; a killed training goes on)
 
 Trained on the stand-ins of four corpora, whose licence is the project's own;
-`sampling.load("demo")` finds it. The model card says how its speech compares with theirs.
+`load_generator("demo")` finds it. The model card says how its speech compares with theirs.
 """
 import shutil
 from pathlib import Path
 
 import numpy as np
 
-from emodiff import core, corpora, features, protocol, sampling, similarity, training
+from emodiff.base.core import rng_for, runs_dir, write_text
+from emodiff.base.settings import load_preset
+from emodiff.generator.checkpoints import load_pretrained
+from emodiff.generator.sampling import load_generator, synthesise
+from emodiff.generator.training import train_generator
+from emodiff.recognition.fidelity import fidelity
+from emodiff.recognition.similarity import paired_mad
+from emodiff.speech.segments import Segments, concat, prepare
+from emodiff.speech.standins import load_corpus
 
 FOLDER = Path(__file__).resolve().parent.parent / "data" / "pretrained" / "demo"
 CORPORA = ("IEMOCAP", "MSP-IMPROV", "CREMA-D", "RAVDESS")
-SETTINGS = core.load_preset("demo", training={"steps": 1200, "lr": 3e-3, "ema": 0.99})
+SETTINGS = load_preset("demo", training={"steps": 1200, "lr": 3e-3, "ema": 0.99})
 CARD = """
 ## Stand-in speech only
 
@@ -29,39 +37,39 @@ the project.
 | unseen real (stand-in) speech | {unseen:.1f} % | {again:.3f} (repetitions) | {floor:.2f} |
 
 192 segments; a tenth of the real ones were kept from the recogniser, not from the generator.
-Made by `python tests/pretrained.py`.
+Made by `python tools/pretrained.py`.
 """
 
 
-def everything() -> features.Segments:
+def everything() -> Segments:
     "The segments of all four stand-in corpora."
-    manifests = [corpora.load_corpus(name, None, SETTINGS.standin) for name in CORPORA]
-    return features.concat([features.prepare(m, SETTINGS.features) for m in manifests])
+    manifests = [load_corpus(name, None, SETTINGS.standin) for name in CORPORA]
+    return concat([prepare(m, SETTINGS.features) for m in manifests])
 
 
-def judged(real: features.Segments) -> dict[str, float]:
+def judged(real: Segments) -> dict[str, float]:
     "What the card says of the generator in FOLDER."
-    rows = core.rng_for("judge the shipped generator").permutation(len(real))[:192]
+    rows = rng_for("judge the shipped generator").permutation(len(real))[:192]
     plan = real.table.iloc[rows].reset_index(drop=True)
-    made = sampling.synthesise(sampling.load(FOLDER), plan[
+    made = synthesise(load_generator(FOLDER), plan[
         ["corpus", "speaker", "gender", "emotion", "text"]], SETTINGS.sampling)
     unseen = np.arange(len(real)) % 10 == 0
-    found = protocol.fidelity(real.take(~unseen), made, real.take(unseen), SETTINGS, "cpu")
+    found = fidelity(real.take(~unseen), made, real.take(unseen), SETTINGS, "cpu")
     ours, theirs = (r for _, r in found.iterrows())
     return {"fidelity": ours["fidelity (UAR %)"], "unseen": theirs["fidelity (UAR %)"],
             "frechet": ours["Fréchet distance"], "floor": theirs["Fréchet distance"],
-            "mad": similarity.paired_mad(real, made)["mad"].mean(),
-            "again": similarity.paired_mad(real, real, differ=("utterance",))["mad"].mean()}
+            "mad": paired_mad(real, made)["mad"].mean(),
+            "again": paired_mad(real, real, differ=("utterance",))["mad"].mean()}
 
 
 if __name__ == "__main__":
     real = everything()
-    work = core.runs_dir() / "pretrained-demo"
-    training.load_pretrained(training.train_generator(real, SETTINGS, work)).save_pretrained(FOLDER)
+    work = runs_dir() / "pretrained-demo"
+    load_pretrained(train_generator(real, SETTINGS, work)).save_pretrained(FOLDER)
     numbers = judged(real)
     card = FOLDER / "README.md"
     speakers = len(real.table.drop_duplicates(["corpus", "speaker"]))
-    core.write_text(card, card.read_text("utf-8") + CARD.format(
+    write_text(card, card.read_text("utf-8") + CARD.format(
         corpora=", ".join(CORPORA), speakers=speakers, steps=SETTINGS.sampling.steps, **numbers))
     shutil.rmtree(work)
     print(card.read_text("utf-8"))

@@ -1,11 +1,11 @@
 """Bring executed chapters back into nbs/: the outputs of the run that made the committed figures.
 
-    python tests/adopt.py figures/demo/notebooks 03_synthetic_data 04_within_corpus 05_cross_corpus
+    python tools/adopt.py figures/demo/notebooks 03_synthetic_data 04_within_corpus 05_cross_corpus
 
 Only notebooks whose code is the committed code are taken; progress bars are dropped. A run on
 other speech keeps its chapters beside its figures, without the folders of its machine:
 
-    python tests/adopt.py figures/open/notebooks --keep figures/open/chapters 04_within_corpus
+    python tools/adopt.py figures/open/notebooks --keep figures/open/chapters 04_within_corpus
 """
 import json
 import subprocess
