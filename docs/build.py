@@ -49,8 +49,13 @@ class Page:
 def pages() -> dict[str, Page]:
     "All pages by source, in reading order."
     found = [("README.md", "index.html", "Start")]
+    nbs = ROOT / "nbs"
     found += [(f"nbs/{p.name}", f"{p.stem}.html", "The paper, run and explained")
-              for p in sorted((ROOT / "nbs").glob("*.ipynb")) if p.stem != "07b___main__"]
+              for p in sorted(nbs.glob("*.ipynb"))]
+    for folder in sorted(p for p in nbs.iterdir() if p.is_dir() and not p.name.startswith(".")):
+        group = "Method: " + folder.name.split("_", 1)[1]
+        found += [(f"nbs/{folder.name}/{p.name}", f"{folder.name}_{p.stem}.html", group)
+                  for p in sorted(folder.glob("*.ipynb")) if not p.stem.endswith("__main__")]
     for path in sorted((ROOT / "figures").glob("*/RESULTS.md")):
         if path.parent.name != "smoke":
             found.append((f"figures/{path.parent.name}/RESULTS.md",
@@ -163,6 +168,12 @@ def output(out: dict[str, Any], site: Site, page: Page) -> str:
     return f'<pre class="out">{ansi2html(data.get("text/plain", ""))}</pre>'
 
 
+def module_made(page: Page) -> str:
+    "The module that a method notebook makes, e.g. 'generator.diffusion'; '' for a chapter."
+    parts = Path(page.source).with_suffix("").parts[1:]
+    return ".".join(p.split("_", 1)[1] for p in parts) if len(parts) == 2 else ""
+
+
 def code(source: str, page: Page) -> str:
     "A code cell; directives become a word about it, hidden cells nothing."
     directives = re.findall(r"^#\| *(.+)$", source, re.M)
@@ -171,8 +182,7 @@ def code(source: str, page: Page) -> str:
     source = re.sub(r"^#\| *.+\n?", "", source, flags=re.M).strip("\n")
     about = ""
     if any(d.startswith("export") for d in directives):
-        module = page.url.removesuffix(".html").split("_", 1)[1]
-        about = f'<p class="about">in <code>emodiff.{module}</code></p>'
+        about = f'<p class="about">in <code>emodiff.{module_made(page)}</code></p>'
     made = highlight(source, PythonLexer(), HtmlFormatter(cssclass="code"))
     return about + made.replace("<pre>", '<pre tabindex="0">', 1)
 
@@ -252,9 +262,14 @@ def described(node: Any, said: dict[int, str], owner: str = "") -> Name:
                 f"{node.name}({given})", about, rows)
 
 
+def module_file(module: str) -> Path:
+    "Where a module's code is."
+    return ROOT / "emodiff" / f"{module.replace('.', '/')}.py"
+
+
 def module_names(module: str) -> list[Name]:
     "The public names of a module, in its own order."
-    source = (ROOT / "emodiff" / f"{module}.py").read_text("utf-8")
+    source = module_file(module).read_text("utf-8")
     tree, said = ast.parse(source), comments(source)
     return [described(node, said) for node in tree.body
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")]
@@ -283,10 +298,9 @@ def name_html(name: Name, level: int = 3) -> str:
 
 def modules(site: Site) -> dict[str, Page]:
     "The page that each module is made in."
-    stems = {p.url.removesuffix(".html"): p for p in site.pages.values()
-             if p.source.startswith("nbs/")}
-    return {stem.split("_", 1)[1]: page for stem, page in stems.items()
-            if (ROOT / "emodiff" / f"{stem.split('_', 1)[1]}.py").exists()}
+    made = {module_made(p): p for p in site.pages.values() if p.source.startswith("nbs/")}
+    return {module: page for module, page in made.items()
+            if module and module_file(module).exists()}
 
 
 def reference(site: Site) -> None:
@@ -316,8 +330,8 @@ def sidebar(site: Site, here: Page) -> str:
         if page.group != group:
             parts.append(("</ul>" if group else "") + f"<h2>{html.escape(page.group)}</h2><ul>")
             group = page.group
-        number = re.match(r"nbs/(\d+[a-z]?)_", page.source)
-        chapter = ' class="chapter"' if number and number[1].isdigit() else ""
+        number = re.search(r"(\d+)_[^/]*\.ipynb$", page.source)
+        chapter = ' class="chapter"' if number and page.source.count("/") == 1 else ""
         label = f"<span>{number[1] if number else ''}</span> {html.escape(page.title)}"
         current = ' aria-current="page"' if page is here else ""
         parts.append(f'<li{chapter}><a href="{page.url}"{current}>{label}</a>')

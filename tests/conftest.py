@@ -1,4 +1,4 @@
-"""Fixtures that the tests share: a temporary home, and the recorded speech that may lie beside the project."""
+"""Fixtures that the tests share: a temporary home, and the recorded speech beside the project."""
 import os
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The tests: notebooks clean, exported, well formed and lint-free; then every notebook and every test file is run.
+"""The tests: notebooks clean, exported and lint-free; then every notebook and test file is run.
 
 Each notebook and each `tests/test_*.py` runs in a process of its own, two at a time. The last line
 is `N passed, N failed`: notebooks and single tests.
