@@ -98,7 +98,7 @@ def generator_rates(
     import torch
 
     from emodiff.generator.denoiser import DenoiserNet
-    from emodiff.generator.diffusion import GaussianDiffusion
+    from emodiff.generator.diffusion import make_chain
     from emodiff.generator.sampling import Generator, Guided, sampling_chain
     from emodiff.generator.training import TrainingDraws, TrainingJob, TrainingState, train_step
 
@@ -108,7 +108,7 @@ def generator_rates(
         net, vectors = DenoiserNet(settings.denoiser, 384, length), torch.randn(few, length, 384)
     net.stem.condition.standard.fit(vectors)
     net.to(device)
-    diffusion, x = GaussianDiffusion(settings.diffusion), torch.zeros(few, 80, 256, device=device)
+    diffusion, x = make_chain(settings.diffusion), torch.zeros(few, 80, 256, device=device)
     job = TrainingJob(diffusion, x.half(), vectors.to(device), torch.arange(few, device=device), s, device,
               pick_precision(s.precision, device))
     state = TrainingState(net, TrainingDraws(np.arange(few), s, device, 0, None), s)

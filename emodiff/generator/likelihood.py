@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..base.core import rng_for, seed_for
-from .diffusion import GaussianDiffusion, discretised_nll
+from .diffusion import Chain, discretised_nll, p_mean_variance, q_sample
 
 # %% ../../nbs/02_generator/01_likelihood.ipynb #8b2327b6
 def kl_divergence(apart: Tensor, log_var_q: Tensor, log_var_p: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ def kl_divergence(apart: Tensor, log_var_q: Tensor, log_var_p: Tensor) -> Tensor
 
 # %% ../../nbs/02_generator/01_likelihood.ipynb #4e1975a1
 def bound_term(
-    diffusion: GaussianDiffusion,
+    diffusion: Chain,
     out: Tensor,  # the network's output for x_t, (B, 160, 256)
     x0: Tensor,  # clean segments, (B, 80, 256)
     x_t: Tensor,  # noised segments
@@ -36,9 +36,9 @@ def bound_term(
     clip: bool = True,  # keep x0_hat in [-1, 1]
 ) -> tuple[Tensor, Tensor]:  # L_t in bits per dimension (B,); x0_hat
     "One term of the bound, the long way."
-    mean, _, log_variance, pred_x0 = diffusion.p_mean_variance(out, x_t, t, clip)
+    mean, _, log_variance, pred_x0 = p_mean_variance(diffusion, out, x_t, t, clip)
     # mu~ - mu = coef_x0 (x_0 - x0_hat), taken so because the means are nearly equal
-    coef_x0, true_log_variance = diffusion.at(t, mean, "coef_x0", "log_beta_tilde")
+    coef_x0, true_log_variance = diffusion.coefficients(t, mean, "coef_x0", "log_beta_tilde")
     kl = kl_divergence(coef_x0 * (x0 - pred_x0), true_log_variance, log_variance)
     kl = kl.flatten(1).mean(1).to(mean.dtype)
     if (t == 0).any():
@@ -47,10 +47,10 @@ def bound_term(
     return kl / math.log(2), pred_x0
 
 # %% ../../nbs/02_generator/01_likelihood.ipynb #e930bdac
-def prior_term(diffusion: GaussianDiffusion, x0: Tensor) -> Tensor:
+def prior_term(diffusion: Chain, x0: Tensor) -> Tensor:
     "KL(q(x_T | x_0) || N(0, I)) in bits per dimension, (B,)."
     last = torch.full((len(x0),), diffusion.T - 1, device=x0.device)
-    signal, log_variance = diffusion.at(last, x0, "sqrt_abar", "log_1m_abar")
+    signal, log_variance = diffusion.coefficients(last, x0, "sqrt_abar", "log_1m_abar")
     kl = kl_divergence(signal * x0, log_variance, torch.zeros_like(log_variance))
     return kl.flatten(1).mean(1).to(signal.dtype) / math.log(2)
 
@@ -60,7 +60,7 @@ Model = Callable[[Tensor, Tensor, Any], Tensor]  # (x_t, t of the whole chain, r
 
 @torch.no_grad()
 def whole_bound(
-    diffusion: GaussianDiffusion,  # the whole chain, or a strided one
+    diffusion: Chain,  # the whole chain, or a strided one
     model: Callable[[Tensor, Tensor], Tensor],  # (x_t, t of the whole chain) -> (B, 160, 256)
     x0: Tensor,  # clean segments, (B, 80, 256)
     noise: Callable[[int], Tensor],  # the noise for step t, shape of x0
@@ -71,9 +71,9 @@ def whole_bound(
     for step in reversed(range(diffusion.T)):
         t = torch.full((len(x0),), step, device=x0.device)
         eps = noise(step)
-        x_t = diffusion.q_sample(x0, t, eps)
-        vb, pred_x0 = bound_term(diffusion, model(x_t, diffusion.seen(t)), x0, x_t, t, clip)
-        p, r = diffusion.at(t, x_t, "sqrt_recip_abar", "sqrt_recipm1_abar")
+        x_t = q_sample(diffusion, x0, t, eps)
+        vb, pred_x0 = bound_term(diffusion, model(x_t, diffusion.original_steps(t)), x0, x_t, t, clip)
+        p, r = diffusion.coefficients(t, x_t, "sqrt_recip_abar", "sqrt_recipm1_abar")
         terms["vb"].append(vb)
         terms["x0_mse"].append(((pred_x0 - x0) ** 2).flatten(1).mean(1))
         terms["eps_mse"].append((((p * x_t - pred_x0) / r - eps) ** 2).flatten(1).mean(1))
@@ -96,7 +96,7 @@ def draw_terms(
 # %% ../../nbs/02_generator/01_likelihood.ipynb #6554d511
 @torch.no_grad()
 def bits_per_dimension(
-    diffusion: GaussianDiffusion,
+    diffusion: Chain,
     model: Model,  # (x_t, t of the whole chain, rows) -> output (B, 160, 256)
     mels: Any,  # clean segments in [-1, 1], array or tensor (N, 80, 256)
     terms: int = 16,  # network passes a segment; T or more: the exact bound
@@ -117,8 +117,8 @@ def bits_per_dimension(
             t = torch.tensor([int(d[0][step]) for d in draws], device=device)
             weight = torch.tensor([float(d[1][step]) for d in draws], device=device)
             noise = torch.randn(x0.shape, generator=generator).to(device)
-            x_t = diffusion.q_sample(x0, t, noise)
-            out = model(x_t, diffusion.seen(t), rows)
+            x_t = q_sample(diffusion, x0, t, noise)
+            out = model(x_t, diffusion.original_steps(t), rows)
             bits = bits + weight * bound_term(diffusion, out, x0, x_t, t)[0]
         values.append(bits.cpu().numpy())
     each = np.concatenate(values).astype(np.float64)
@@ -131,7 +131,7 @@ class PerfectDenoiser:
 
     def __init__(
         self,
-        diffusion: GaussianDiffusion,  # the chain that it will be asked about
+        diffusion: Chain,  # the chain that it will be asked about
         mean: float = 0.1,  # m
         sd: float = 0.2,  # s, at most 1
     ):

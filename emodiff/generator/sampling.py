@@ -40,7 +40,7 @@ from emodiff.base.core import (
 from ..base.settings import Sampling, Settings, replace, to_dict
 from ..base.workers import join_processes
 from .checkpoints import Pretrained, load_pretrained
-from .diffusion import GaussianDiffusion
+from .diffusion import Chain, make_chain, respace, split_output
 from .prompts import embed_prompts
 from .training import start_all
 from .vocoder import load_vocoder, vocode, write_speech
@@ -52,11 +52,11 @@ START_LEVEL = 5e-5  # abar at which the solvers start; x_t differs from noise by
 
 
 def sampling_chain(
-    diffusion: GaussianDiffusion,  # the whole chain, as trained
+    diffusion: Chain,  # the whole chain, as trained
     sampler: str,  # 'ancestral', 'ddim' or 'dpm'
     steps: int,  # S, network passes; T for the whole chain
     level: float = START_LEVEL,  # abar at which the walk begins, below 1
-) -> GaussianDiffusion:  # the strided chain to walk
+) -> Chain:  # the strided chain to walk
     "The steps that a sampler visits."
     one_of("sampler", sampler, SAMPLERS)
     T = diffusion.settings.steps
@@ -68,19 +68,19 @@ def sampling_chain(
                                 f"{diffusion.tables['abar'][0]:.4f}.")
     last = int(np.flatnonzero(diffusion.tables["abar"] >= level)[-1])
     if sampler == "ancestral":
-        chain = diffusion.respace(steps)
+        chain = respace(diffusion, steps)
         kept = [t for t in chain.timesteps.tolist() if t < last] + [last]
-        return chain if level == START_LEVEL else GaussianDiffusion(diffusion.settings, kept)
+        return chain if level == START_LEVEL else make_chain(diffusion.settings, kept)
     i = np.arange(1, min(steps, last + 1) + 1)
     # tau_i = last (i / S)^2, and where that is less than one step apart, one step apart
     kept = np.maximum(np.round(last * (i / i[-1]) ** 2).astype(int), i - 1)
-    return GaussianDiffusion(diffusion.settings, kept.tolist())
+    return make_chain(diffusion.settings, kept.tolist())
 
 # %% ../../nbs/02_generator/07_sampling.ipynb #cac50504
 class Ancestral:
     "Eq. 2: x_{t-1} = mu + sqrt(Sigma) z."
 
-    def __init__(self, chain: GaussianDiffusion):
+    def __init__(self, chain: Chain):
         table = chain.tables
         self.coef_x0, self.coef_xt = table["coef_x0"].tolist(), table["coef_xt"].tolist()
         # sqrt(Sigma) = exp((low + half_gap) / 2) exp(nu half_gap / 2)
@@ -103,7 +103,7 @@ class Ancestral:
 class Ddim:
     "DDIM: the noise in x_t stays what it is; sigma = eta sqrt(beta~) of it is drawn anew."
 
-    def __init__(self, chain: GaussianDiffusion, eta: float = 0.0):
+    def __init__(self, chain: Chain, eta: float = 0.0):
         a, a_prev = chain.tables["abar"], chain.tables["abar_prev"]
         # sigma_t = eta sqrt((1 - abar_{t-1}) / (1 - abar_t)) sqrt(1 - abar_t / abar_{t-1})
         sigma = eta * np.sqrt((1 - a_prev) / (1 - a) * (1 - a / a_prev))
@@ -122,7 +122,7 @@ class Ddim:
 class Dpm:
     "DPM-Solver++(2M): second order in the log of the signal-to-noise ratio."
 
-    def __init__(self, chain: GaussianDiffusion):
+    def __init__(self, chain: Chain):
         signal, sigma = chain.tables["sqrt_abar"], chain.tables["sqrt_1m_abar"]
         step = np.diff(np.log(signal / sigma), prepend=np.inf)  # -h_t, to the kept step before t
         # x_{t-1} = sigma_{t-1} / sigma_t x_t - sqrt(abar_{t-1}) (e^-h - 1) D
@@ -152,7 +152,7 @@ Walker = Callable[[Tensor, int], Tensor]  # (x_t, t of the whole chain) -> a new
 @torch.no_grad()
 def walk_chain(
     model: Walker,
-    chain: GaussianDiffusion,  # of `sampling_chain`
+    chain: Chain,  # of `sampling_chain`
     sampler: str,  # 'ancestral', 'ddim' or 'dpm'
     noise: Callable[[], Tensor],  # standard normal (B, 80, 256) at every call, float32 or 64
     tick: Callable[[], None] = lambda: None,  # called after every step
@@ -166,7 +166,7 @@ def walk_chain(
         x.add_(start, alpha=float(chain.tables["sqrt_abar"][-1]))
     seen, p, r = chain.timesteps.tolist(), chain.tables["p"].tolist(), chain.tables["r"].tolist()
     for t in reversed(range(chain.T)):
-        mean_out, nu = chain.split(model(x, seen[t]))
+        mean_out, nu = split_output(chain, model(x, seen[t]))
         # x0_hat = p x_t - r out, written over the network's output
         x0 = mean_out.mul_(-r[t]).add_(x, alpha=p[t]).clamp_(-1, 1)
         x = step(x, x0, nu, t, noise)
@@ -178,7 +178,7 @@ def walk_chain(
 class Generator:
     "A trained generator, ready to be sampled."
     net: nn.Module  # DenoiserNet with the averaged weights: (x_t, t, prompt, drop) -> (B, 160, 256)
-    diffusion: GaussianDiffusion  # the whole chain, as trained
+    diffusion: Chain  # the whole chain, as trained
     settings: Settings  # that it was trained with
     shape: tuple[int, int] = (80, 256)  # Mel bands and frames of a segment
     prompt: tuple[int, int] = (3, 384)  # vectors of a prompt and their length
@@ -214,7 +214,7 @@ def load_generator(
     except (OSError, ValueError) as e:
         raise EmodiffError(f"{str(source)!r} is neither a folder nor a hub name that can be "
                                 "reached; name a generator's folder.") from e
-    diffusion = GaussianDiffusion(trained.settings.diffusion)
+    diffusion = make_chain(trained.settings.diffusion)
     c = trained.config
     return Generator(trained.net, diffusion, trained.settings, tuple(c["shape"]),
                      (c["prompt_len"], c["prompt_dim"]), c["key"], device)

@@ -59,7 +59,7 @@ from emodiff.generator.checkpoints import (
     write_tensors,
 )
 from .denoiser import DenoiserNet
-from .diffusion import GaussianDiffusion
+from .diffusion import Chain, losses, make_chain, q_sample
 from .likelihood import LossSecondMoment, bits_per_dimension
 from .prompts import Prompts, embed_prompts
 
@@ -236,7 +236,7 @@ def load_checkpoint(state: TrainingState, folder: Path, key: str) -> None:
 @dataclass(frozen=True)
 class TrainingJob:
     "What a step needs and never changes."
-    diffusion: GaussianDiffusion
+    diffusion: Chain
     mels: Tensor  # float16 (N, 80, 256), on the device
     vectors: Tensor  # float32 (P, L, D), on the device
     index: Tensor  # int64 (N,): the prompt of each segment
@@ -262,11 +262,11 @@ def segment_losses(
 ) -> dict[str, Tensor]:  # loss, mse, vb, each (B,)
     "The loss of each segment of a batch."
     x0 = job.mels[rows].float()
-    x_t = job.diffusion.q_sample(x0, t, noise)
+    x_t = q_sample(job.diffusion, x0, t, noise)
     with autocast(job):
-        seen = job.diffusion.seen(t).to(job.device, non_blocking=True)
+        seen = job.diffusion.original_steps(t).to(job.device, non_blocking=True)
         out = net(x_t, seen, job.vectors[job.index[rows]], drop)
-    return job.diffusion.losses(out.float(), x0, x_t, t, noise)
+    return losses(job.diffusion, out.float(), x0, t, noise)
 
 # %% ../../nbs/02_generator/06_training.ipynb #2424b4b8
 def train_step(job: TrainingJob, net: Any, state: TrainingState) -> None:  # net: perhaps wrapped
@@ -437,7 +437,7 @@ def set_up_training(
         bad = int((~mels.isfinite()).flatten(1).any(1).nonzero()[0])
         raise EmodiffError(f"segment {bad} ({table['utterance'][bad]}) holds a value that is "
                                 "not a number; prepare the segments again.")
-    job = TrainingJob(GaussianDiffusion(settings.diffusion), mels,
+    job = TrainingJob(make_chain(settings.diffusion), mels,
               torch.from_numpy(prompts.vectors).to(device),
               torch.from_numpy(prompts.index).to(device), s, device, precision,
               group.rank, group.world)

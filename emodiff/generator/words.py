@@ -24,7 +24,7 @@ from ..base.settings import Denoiser, Settings, from_dict, to_dict
 from ..base.workers import join_processes
 from .checkpoints import describe_training_set, read_tensors
 from .denoiser import DenoiserNet
-from .diffusion import GaussianDiffusion
+from .diffusion import make_chain
 from .layers import norm_silu
 from .prompts import Prompts, load_encoder
 from .sampling import Generator
@@ -242,5 +242,5 @@ def load_words(
         raise EmodiffError(f"{folder}: the weights do not fit config.json; train the "
                                 "generator again.") from e
     return Generator(net.to(device).eval().requires_grad_(False),
-                     GaussianDiffusion(settings.diffusion), settings, tuple(shape), (3, dim), key,
+                     make_chain(settings.diffusion), settings, tuple(shape), (3, dim), key,
                      device)

@@ -40,7 +40,7 @@ from emodiff.base.settings import (
     replace,
 )
 from ..generator.denoiser import DenoiserNet
-from ..generator.diffusion import GaussianDiffusion
+from ..generator.diffusion import losses, make_chain, q_sample
 from emodiff.generator.sampling import (
     Generator,
     Guided,
@@ -220,7 +220,7 @@ class RaceWork:
             self.x0 = torch.rand(batch, 80, 256).to(device) * 2 - 1
             self.prompt = torch.randn(batch, 3, 384).to(device)
         self.optimiser = torch.optim.AdamW(self.net.parameters(), 1e-6, fused=True)
-        self.diffusion = GaussianDiffusion(settings.diffusion)
+        self.diffusion = make_chain(settings.diffusion)
         self.batch, self.device = batch, device
         abar = torch.from_numpy(self.diffusion.tables["abar"]).float().to(device)
         self.signal, self.noise = abar.sqrt(), (1 - abar).sqrt()
@@ -245,11 +245,11 @@ class RaceWork:
     def hybrid(self, precision: str = "fp32") -> None:
         "emodiff's hybrid loss (arXiv 2102.09672 Eq. 16)."
         t, noise = self.draw()
-        x = self.diffusion.q_sample(self.x0, t, noise)
+        x = q_sample(self.diffusion, self.x0, t, noise)
         kind = self.device.split(":")[0]
         with torch.autocast(kind, torch.bfloat16, enabled=precision == "bf16"):
             out = self.net(x, t, self.prompt)
-        self.update(self.diffusion.losses(out.float(), self.x0, x, t, noise)["loss"].mean())
+        self.update(losses(self.diffusion, out.float(), self.x0, t, noise)["loss"].mean())
 
 # %% ../../nbs/06_studies/02_peers.ipynb #2127acf7
 def _diffusers(work: RaceWork, steps: int) -> tuple[Callable, Callable]:
