@@ -13,8 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..base.core import one_of
-
 # %% ../../nbs/02_generator/03_layers.ipynb #a471380c
 def _tap(g: Tensor, x: Tensor, s: int) -> Tensor:
     "Sum over frames of g[t] x[t + s]: (B, T, O) and (B, T, C) to (O, C)."
@@ -162,7 +160,7 @@ def norm_silu(
 # %% ../../nbs/02_generator/03_layers.ipynb #022e06fa
 def _norm(kind: str, channels: int) -> nn.Module:
     "The normalisation before a SiLU."
-    if one_of("norm", kind, ["group", "none"]) == "none":
+    if kind == "none":
         return nn.Identity()
     return GroupNorm(math.gcd(32, channels // 4 or 1), channels)
 

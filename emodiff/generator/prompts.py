@@ -33,7 +33,7 @@ def phrases(
     if speaker:
         speaker = f"speaker {speaker}" + (f" of {known['corpus']}" if "corpus" in known else "")
     speaker = ", ".join(p for p in (speaker, voice) if p)
-    if one_of("condition", condition, ["apart", "joint"]) == "apart":
+    if condition == "apart":
         return text, f"a voice that sounds {emotion}" if emotion else "", speaker
     said = f'{speaker or "somebody"} says: "{text}"' if text else f'{speaker or "somebody"} speaks'
     return (f"{said}. The voice sounds {emotion or 'like any voice'}.",)

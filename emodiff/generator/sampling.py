@@ -5,11 +5,9 @@
 # %% auto #0
 __all__ = ['START_LEVEL', 'SAMPLERS', 'Walker', 'SAMPLING_CODE', 'sampling_chain', 'Ancestral', 'Ddim', 'Dpm', 'walk_chain',
            'Generator', 'shipped_generator', 'load_generator', 'Guided', 'SampleNoise', 'sample_numbers',
-           'BatchSampler', 'draw_samples', 'synthesise', 'check_sampling', 'vary_segments', 'main', 'matrix_rate',
-           'sampling_speed']
+           'BatchSampler', 'draw_samples', 'synthesise', 'vary_segments', 'matrix_rate', 'sampling_speed']
 
 # %% ../../nbs/02_generator/07_sampling.ipynb #33221665
-import argparse
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -42,10 +40,9 @@ from ..base.workers import join_processes
 from .checkpoints import Pretrained, load_pretrained
 from .diffusion import Chain, make_chain, respace, split_output
 from .prompts import embed_prompts
-from .training import start_all
-from .vocoder import load_vocoder, vocode, write_speech
+from .vocoder import load_vocoder, vocode
 from ..speech.features import valid_frames
-from ..speech.segments import Segments, save_segments
+from ..speech.segments import Segments
 
 # %% ../../nbs/02_generator/07_sampling.ipynb #71b2b88b
 START_LEVEL = 5e-5  # abar at which the solvers start; x_t differs from noise by 0.7 % there
@@ -414,7 +411,6 @@ def synthesise(
 ) -> Segments:  # the plan's columns and sample, utterance, segment, frames, seconds, synthetic
     "Synthetic segments, one per row of the plan."
     settings = settings or generator.settings.sampling
-    check_sampling(settings)
     if not len(plan):
         raise EmodiffError("the plan has no rows; ask for at least one sample.")
     device = pick_device(device or generator.device)
@@ -439,17 +435,6 @@ def synthesise(
         path="", utterance=[f"synthetic-{n}" for n in numbers], sample=numbers, segment=0,
         frames=frames, seconds=frames * features.hop / features.sampling_rate, synthetic=True))
 
-# %% ../../nbs/02_generator/07_sampling.ipynb #263bf5bb
-def check_sampling(s: Sampling) -> None:
-    "Refuse numbers that make no sense."
-    one_of("sampler", s.sampler, SAMPLERS)
-    rules = {f"batch ({s.batch}) must be at least 1": s.batch >= 1,
-             f"steps ({s.steps}) must be at least 1": s.steps >= 1,
-             f"guidance ({s.guidance}) must be 0 or more": s.guidance >= 0}
-    for rule, holds in rules.items():
-        if not holds:
-            raise EmodiffError(f"setting of Sampling: {rule}.")
-
 # %% ../../nbs/02_generator/07_sampling.ipynb #3a3cc1b1
 def vary_segments(
     generator: Generator,
@@ -465,37 +450,6 @@ def vary_segments(
     plan = real.table[columns].reset_index(drop=True)
     plan = plan.assign(of=real.table["utterance"].to_numpy(), sample=np.arange(len(plan)))
     return synthesise(generator, plan, settings, seed, device, folder, np.asarray(real.mels), level)
-
-# %% ../../nbs/02_generator/07_sampling.ipynb #2ad98fde
-def main(arguments: list[str] | None = None) -> None:
-    "Sample a generator from a shell, alone or under `accelerate launch`."
-    start_all("emodiff.sampling", arguments)
-    parser = argparse.ArgumentParser("emodiff.sampling", description=main.__doc__)
-    parser.add_argument("generator", help="a generator's folder, or 'demo'")
-    parser.add_argument("plan", help="CSV with text, emotion, speaker; a row per sample")
-    parser.add_argument("folder", help="where the segments go")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--vocoder", help="write waves: a HiFi-GAN, or '' for Griffin-Lim")
-    for name, default in to_dict(Sampling()).items():
-        parser.add_argument(f"--{name}", type=type(default), help="default: the generator's")
-    a = parser.parse_args(arguments)
-    generator = load_generator(a.generator, a.device)
-    changes = {name: getattr(a, name) for name in to_dict(Sampling())}
-    settings = replace(generator.settings.sampling,
-                            **{name: v for name, v in changes.items() if v is not None})
-    if not Path(a.plan).is_file():
-        raise EmodiffError(f"{a.plan} is not a file; name a CSV with text, emotion, speaker.")
-    plan = pd.read_csv(a.plan, keep_default_na=False)
-    made = synthesise(generator, plan, settings, a.seed, folder=Path(a.folder) / "parts")
-    if join_processes(generator.device)[0].rank == 0:  # they all hold all samples
-        save_segments(made, a.folder)
-        if a.vocoder is not None:
-            features = generator.settings.features
-            vocoder = load_vocoder(a.vocoder, generator.device, features)
-            waves = vocode(made.mels, made.table["frames"], vocoder, features)
-            write_speech(waves, made.table, Path(a.folder) / "waves", features)
-        print(f"{len(made)} segments in {a.folder}")
 
 # %% ../../nbs/02_generator/07_sampling.ipynb #a920843b
 def matrix_rate(device: str, precision: str, size: int = 0, seconds: float = 1.0) -> float:

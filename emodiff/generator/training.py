@@ -7,12 +7,11 @@ __all__ = ['TIMESTEP_QUARTERS', 'RUNNING_SUMS', 'GENERATOR_CODE', 'RowOrder', 'T
            'restore_draws', 'learning_rate', 'ema_decay', 'TrainingState', 'state_tensors', 'restore_state',
            'update_ema', 'save_checkpoint', 'load_checkpoint', 'TrainingJob', 'autocast', 'segment_losses',
            'train_step', 'add_sums', 'gather_values', 'history_row', 'validation_mask', 'averaged_weights',
-           'held_out_bits', 'write_generator', 'write_history', 'check_training', 'generator_inputs', 'set_up_training',
+           'held_out_bits', 'write_generator', 'write_history', 'generator_inputs', 'set_up_training',
            'train_generator', 'TrainingReport', 'run_training_steps', 'check_finite', 'record_quality', 'plot_history',
-           'LiveCurve', 'cached_generator', 'asked_for', 'start_all', 'main']
+           'LiveCurve', 'cached_generator']
 
 # %% ../../nbs/02_generator/06_training.ipynb #1da1b9bb
-import argparse
 import contextlib
 import io
 import math
@@ -46,7 +45,7 @@ from emodiff.base.core import (
     write_json,
     write_text,
 )
-from ..base.settings import Settings, Training, load_preset, parse_changes, to_dict
+from ..base.settings import Settings, Training, load_preset, to_dict
 from ..base.workers import ProcessGroup, join_processes
 from emodiff.generator.checkpoints import (
     CHECKPOINT_FORMAT,
@@ -386,23 +385,6 @@ def write_history(state: TrainingState, folder: Path) -> None:
     write_text(folder / "history.csv", pd.DataFrame(state.history).to_csv(
         index=False, float_format="%.7g", lineterminator="\n"))
 
-# %% ../../nbs/02_generator/06_training.ipynb #aa8ce042
-def check_training(s: Training, world: int = 1) -> None:
-    "Refuse numbers that do not fit together."
-    rules = {f"steps ({s.steps}) and batch ({s.batch}) must be at least 1":
-             min(s.steps, s.batch) > 0,
-             f"batch ({s.batch}) must be a multiple of accumulate ({s.accumulate}) times the "
-             f"number of processes ({world})":
-             s.accumulate > 0 and s.batch % (s.accumulate * world) == 0,
-             f"ema ({s.ema}) must lie in [0, 1)": 0 <= s.ema < 1,
-             f"checkpoint_every ({s.checkpoint_every}) must be at least 1": s.checkpoint_every > 0,
-             f"validate ({s.validate}) must lie in [0, 1)": 0 <= s.validate < 1,
-             f"drop_condition ({s.drop_condition}) must lie in [0, 1]": 0 <= s.drop_condition <= 1,
-             f"drop_part ({s.drop_part}) must lie in [0, 1]": 0 <= s.drop_part <= 1}
-    for rule, holds in rules.items():
-        if not holds:
-            raise EmodiffError(f"setting of Training: {rule}.")
-
 # %% ../../nbs/02_generator/06_training.ipynb #db4facf9
 def generator_inputs(segments: Any, settings: Settings, seed: int, device: str) -> dict[str, Any]:
     "Everything that decides the weights."
@@ -457,7 +439,10 @@ def train_generator(
 ) -> Path:  # the folder: config.json, model.safetensors, history.csv, trained_on.csv, README.md
     "Train a generator on segments; a killed training goes on where its last checkpoint is."
     group, device = join_processes(pick_device(device))
-    check_training(settings.training, group.world)
+    t = settings.training
+    if t.batch % (t.accumulate * group.world):
+        raise EmodiffError(f"setting training.batch ({t.batch}) must be a multiple of accumulate "
+                           f"({t.accumulate}) times the number of processes ({group.world}).")
     folder = Path(folder)
     key = digest(generator_inputs(segments, settings, seed, device))
     if is_finished(folder, key):
@@ -629,66 +614,3 @@ def cached_generator(
     while not isinstance(told := group.tell(), Run):
         train_generator(segments, settings, told, device, seed, keep=False)
     return told
-
-# %% ../../nbs/02_generator/06_training.ipynb #b2fa3f80
-def asked_for() -> int:  # processes on this machine
-    "How many processes the `accelerate launch --cpu` above this one was asked for."
-    several = os.environ.get("ACCELERATE_USE_CPU") == "True" and "MASTER_PORT" in os.environ
-    if not several or "WORLD_SIZE" in os.environ:
-        return 1
-    import psutil
-
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--num_processes", "--num-processes", type=int, default=1)
-    parser.add_argument("--num_machines", "--num-machines", type=int, default=1)
-    above = psutil.Process().parent()
-    known = parser.parse_known_args(above.cmdline() if above else [])[0]
-    if known.num_processes == 1 or known.num_machines > 1:
-        warnings.warn("accelerate launch --cpu started one process only; use torchrun "
-                      "--nproc_per_node for more.", stacklevel=2)
-        return 1
-    return known.num_processes
-
-# %% ../../nbs/02_generator/06_training.ipynb #193b6f21
-def start_all(module: str, arguments: list[str] | None) -> None:
-    "Become torchrun with the processes that `accelerate launch --cpu` was asked for, if any."
-    if arguments is None and (n := asked_for()) > 1:
-        launch = ["-m", "torch.distributed.run", "--nproc_per_node", str(n),
-                  "--master_addr", os.environ["MASTER_ADDR"],
-                  "--master_port", os.environ["MASTER_PORT"], "-m", module]
-        sys.stdout.flush()
-        os.execv(sys.executable, [sys.executable, *launch, *sys.argv[1:]])
-
-# %% ../../nbs/02_generator/06_training.ipynb #46caf9ba
-def main(arguments: list[str] | None = None) -> int:
-    "Train from a terminal; the exit status is 0, or 1 with one sentence."
-    start_all("emodiff.training", arguments)
-    parser = argparse.ArgumentParser(prog="python -m emodiff.training", description=main.__doc__)
-    parser.add_argument("segments", help="folder written by features.save_segments")
-    parser.add_argument("--out", default="", help="where to leave the generator; empty: data/runs")
-    parser.add_argument("--preset", default="demo")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
-    parser.add_argument("--set", action="append", default=[], metavar="CONCERN.FIELD=VALUE")
-    args = parser.parse_args(arguments)
-    try:
-        from emodiff.speech.segments import load_segments
-
-        settings = load_preset(args.preset, **parse_changes(args.set))
-        given = load_segments(Path(args.segments)), settings
-        device, seed = pick_device(args.device), args.seed
-        folder = (train_generator(*given, args.out, device, seed) if args.out
-                  else cached_generator(*given, device, seed).folder)
-        if int(os.environ.get("RANK", "0")) == 0:
-            print(folder)
-        return 0
-    except EmodiffError as e:
-        print(f"emodiff: {e}", file=sys.stderr)
-        return 1
-    finally:
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
-
-# %% ../../nbs/02_generator/06_training.ipynb #2dc9e934
-if __name__ == "__main__" and getattr(globals().get("__spec__"), "name", "") == "emodiff.training":
-    sys.exit(main())
