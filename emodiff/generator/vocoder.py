@@ -31,7 +31,6 @@ from emodiff.base.core import (
     write_text,
 )
 from ..base.settings import Features, Settings, to_dict
-from .training import main
 from ..speech.features import mel_basis, unscale
 from ..speech.segments import Segments, cut
 
@@ -189,13 +188,6 @@ def write_speech(
     manifest = table.assign(path=paths, seconds=[len(w) / rate for w in waves])
     write_text(folder / "manifest.csv", manifest.to_csv(index=False, lineterminator="\n"))
     return manifest
-
-# %% ../../nbs/02_generator/08_vocoder.ipynb #2b2e11c5
-if __name__ == "__main__" and "__file__" in globals():  # python -m, not a notebook
-    try:
-        main()
-    except EmodiffError as error:
-        sys.exit(f"emodiff: {error}")
 
 # %% ../../nbs/02_generator/08_vocoder.ipynb #8bf22936
 COPY_CHUNK = 128  # segments a part: what a killed run keeps
