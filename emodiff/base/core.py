@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['EmodiffError', 'one_of', 'error_message', 'home', 'data_dir', 'runs_dir', 'figures_dir', 'in_test', 'temporary_home',
            'atomic', 'write_text', 'write_json', 'seed_for', 'rng_for', 'digest', 'package_dir', 'targets',
-           'pick_device', 'pick_precision', 'progress', 'versions', 'peak_memory', 'shown_path']
+           'pick_device', 'pick_precision', 'progress', 'versions', 'torch_threads', 'call_seconds', 'seconds_per_call',
+           'peak_memory', 'shown_path']
 
 # %% ../../nbs/00_base/00_core.ipynb #c9dcf960
 import atexit
@@ -17,6 +18,7 @@ import math
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -236,6 +238,44 @@ def versions() -> str:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found.append(f"{name} {importlib.metadata.version(name)}")
     return ", ".join([f"Python {sys.version.split()[0]}", *found])
+
+# %% ../../nbs/00_base/00_core.ipynb #58ce1f07
+@contextlib.contextmanager
+def torch_threads(count: int = 1) -> Iterator[None]:
+    "PyTorch on so many threads inside the block; more threads round in another order."
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+# %% ../../nbs/00_base/00_core.ipynb #2f96c3ae
+def call_seconds(
+    work: Callable[[], Any],
+    device: str = "cpu",  # on 'cuda', the call ends when the device has finished
+) -> float:
+    "How long one call takes."
+    wait = torch.cuda.synchronize if device.startswith("cuda") else (lambda: None)
+    wait()
+    start = time.perf_counter()
+    work()
+    wait()
+    return time.perf_counter() - start
+
+# %% ../../nbs/00_base/00_core.ipynb #91d4e6b8
+def seconds_per_call(
+    work: Callable[[], Any],
+    device: str = "cpu",
+    seconds: float = 0.0,  # how long to go on measuring
+    least: int = 2,  # calls that are counted at least
+) -> float:
+    "The mean time of a call, after one that is not counted."
+    taken: list[float] = []
+    call_seconds(work, device)
+    while sum(taken) < seconds or len(taken) < least:
+        taken.append(call_seconds(work, device))
+    return sum(taken) / len(taken)
 
 # %% ../../nbs/00_base/00_core.ipynb #c8e8da62
 def peak_memory(device: str) -> float:
