@@ -38,8 +38,9 @@ def _sentence(
     "The first thing that is wrong, in one sentence."
     first = error.errors(include_url=False)[0]
     names = [f.name for f in dataclasses.fields(cls)]
-    path = [names[part] if isinstance(part, int) and not field else part for part in first["loc"][:1]]
-    path += [part for part in first["loc"][1:] if isinstance(part, str)]
+    start, rest = first["loc"][:1], first["loc"][1:]  # a number: of an argument or of a list
+    path = [names[part] if isinstance(part, int) and not field else part for part in start]
+    path += [part for part in rest if isinstance(part, str)]
     for part in path[:-1]:  # from Settings down to the concern
         cls = next(f.type for f in dataclasses.fields(cls) if f.name == part)
     name = _full_name(cls, field or (path or [""])[-1]).strip(".") or "settings"
