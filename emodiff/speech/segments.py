@@ -311,10 +311,10 @@ def _tell_rejected(folder: Path, paths: list[str], read: Iterable[Any] = ()) -> 
 
     faults = json.loads((folder / "rejected.json").read_text("utf-8"))
     table = pd.DataFrame([(paths[int(row)].replace("\0", "\\0"), *fault)
-                          for row, fault in faults.items()], columns=["file", "fault", "mend"])
+                          for row, fault in faults.items()], columns=["file", "fault", "fix"])
     count = len(table)
     if read:  # what the corpus's reader set aside before
-        table = pd.concat([table, pd.DataFrame(list(read))[["file", "fault", "mend"]]])
+        table = pd.concat([table, pd.DataFrame(list(read))[["file", "fault", "fix"]]])
     text = table.to_csv(index=False, lineterminator="\n").encode("utf-8", "surrogateescape")
     with FileLock(folder.with_suffix(".lock")):
         for path in folder.glob(".rejected-*"):  # of a killed run
