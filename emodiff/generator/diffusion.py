@@ -40,7 +40,7 @@ def _integer_stride(T: int, S: int) -> list[int]:
         if len(range(0, T, stride)) == S:
             return list(range(0, T, stride))
     raise EmodiffError(f"'ddim{S}' cannot be taken from {T} steps at an integer stride; "
-                            f"write '{S}' for an even spacing.")
+                       f"write '{S}' for an even spacing.")
 
 # %% ../../nbs/02_generator/00_diffusion.ipynb #c800b03e
 def space_timesteps(
@@ -152,7 +152,7 @@ def _prediction_line(tables: dict[str, np.ndarray], predict: str) -> tuple[np.nd
         return tables["sqrt_abar"], tables["sqrt_1m_abar"]
     if predict == "x0":  # out itself
         return np.zeros_like(tables["abar"]), -np.ones_like(tables["abar"])
-    # arXiv 2206.00364 Eq. 7, variance preserving: sqrt(abar) s^2 / D^2 x_t - sqrt(1 - abar) s / D out
+    # arXiv 2206.00364 Eq. 7: sqrt(abar) s^2 / D^2 x_t - sqrt(1 - abar) s / D out
     abar, s = tables["abar"], _SIGMA_DATA
     D = np.sqrt(abar * s**2 + 1 - abar)
     return np.sqrt(abar) * s**2 / D**2, np.sqrt(1 - abar) * s / D
@@ -270,7 +270,7 @@ def training_target(
     "What the first 80 channels of the output should be."
     if chain.settings.predict in ("v", "edm"):
         signal, sigma = chain.coefficients(t, x0, "target_noise", "target_x0")
-        # v = sqrt(abar) eps - sqrt(1 - abar) x_0; edm: (sqrt(abar) s eps - sqrt(1 - abar) x_0 / s) / D
+        # edm = (sqrt(abar) s eps - sqrt(1 - abar) x_0 / s) / D; v has s = D = 1
         return torch.addcmul(signal * noise, sigma, x0, value=-1)
     return noise if chain.settings.predict == "eps" else x0
 
