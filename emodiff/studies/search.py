@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['CONTROL', 'PRESET_RECIPE', 'TRAINING_ORDERS', 'Recipe', 'heard_posteriors', 'keep_heard_best', 'add_speeds',
-           'recipe_speech', 'SearchTrial', 'make_trial', 'search_recipes', 'search_table', 'search_with_fidelity',
-           'plot_gains', 'choose_recipe', 'search_all_speakers', 'holm_table', 'staged_batches', 'train_in_order',
-           'search_order', 'Change', 'limit_changes', 'search_limit', 'search_limits', 'plot_limits']
+           'recipe_speech', 'split_speakers', 'SearchTrial', 'make_trial', 'search_recipes', 'search_table',
+           'search_with_fidelity', 'plot_gains', 'choose_recipe', 'search_all_speakers', 'holm_table', 'staged_batches',
+           'train_in_order', 'search_order', 'Change', 'limit_changes', 'search_limit', 'search_limits', 'plot_limits']
 
 # %% ../../nbs/06_studies/01_search.ipynb #0cc28a77
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,18 +18,17 @@ import pandas as pd
 import torch
 
 from ..base.chapter import Chapter
-from ..base.core import EmodiffError, one_of, progress, rng_for, seed_for
+from ..base.core import EmodiffError, one_of, progress, rng_for, seed_for, torch_threads
 from ..base.settings import EMOTIONS, Classifier, Features, Settings, replace
 from ..recognition.audit import leak_audit
 from ..recognition.augmentation import speed_perturb
 from ..recognition.cells import Cell, low_resource_rows
-from ..recognition.claims import gain
 from ..recognition.classifier import POSTERIORS, Batch, _batches, predict, train_classifier
 from ..recognition.fidelity import heard_emotions
 from ..recognition.folds import loso_folds, speaker_groups, unheard_utterances
 from ..recognition.plan import run_plan
 from ..recognition.pools import cached_variations, plan_from
-from ..recognition.statistics import holm, summarise
+from ..recognition.statistics import gain, holm, summarise
 from ..speech.segments import Segments, concat, labels_of, real_segments
 from .ablation import Study, change_settings, make_study, variant
 
@@ -135,6 +134,16 @@ def recipe_speech(
     nobody = training.take(np.arange(0))
     study = Study(training, nobody, nobody, plan_from(training.table, n, seed))
     return variant(study, settings, device, recipe.without, seed, recipe.words).segments
+
+# %% ../../nbs/06_studies/01_search.ipynb #6a0f7c3d
+def split_speakers(
+    real: Segments,  # a corpus
+    settings: Settings,  # of the preset: groups
+) -> tuple[list[str], list[str]]:  # sorted
+    "The development speakers, and those of the confirmation."
+    group = speaker_groups(real.table, settings.protocol.groups)
+    return (sorted(s for s, g in group.items() if g == 0),
+            sorted(s for s, g in group.items() if g == 1))
 
 # %% ../../nbs/06_studies/01_search.ipynb #1d9e6d84
 @dataclass(frozen=True)
@@ -324,13 +333,9 @@ def train_in_order(
         stages = [(synthetic, asked), (real, hard)]
     steps = settings.steps or settings.epochs * -(-len(real) // settings.batch)
     settings = replace(settings, steps=steps)
-    feed, threads = staged_batches(stages, settings, seed), torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        net = train_classifier(both, settings, seed, transform=feed)
-        return predict(net, test)
-    finally:
-        torch.set_num_threads(threads)
+    with torch_threads(1):
+        feed = staged_batches(stages, settings, seed)
+        return predict(train_classifier(both, settings, seed, transform=feed), test)
 
 # %% ../../nbs/06_studies/01_search.ipynb #e5f0a1b7
 def search_order(
