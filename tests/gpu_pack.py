@@ -1,0 +1,107 @@
+"""Packs what `tests/gpu.py` needs on a bare machine with a GPU, at most 45 MiB.
+
+
+    python tests/gpu_pack.py DIR [--corpora-dir CORPORA] [--made-up] [--wheels 3.12]
+
+Run here, with all of emodiff installed; DIR must be a folder that git ignores. It gets a home
+(`data/cache/prompts` with a vector for every phrase, so that no BERT is needed there) and, per
+corpus, `NAME.npz` with float16 Mels cut at their last frame, and `NAME.csv`. `--made-up` packs a
+few made-up segments instead of recorded speech: enough for a rehearsal. `--wheels` adds pydantic
+for another Python, should the bare machine lack it.
+"""
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parent.parent
+CORPORA = ("RAVDESS", "EmoDB")
+LIMIT = 45 * 2**20  # bytes in all
+BERT_WIDTH = 768  # of bert-base-uncased; its vectors are random here, for rates only
+
+
+def size(folder: Path) -> int:
+    "Bytes of everything in a folder."
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+
+
+def pack_segments(segments, path: Path) -> None:  # type: ignore[no-untyped-def]
+    "Mels without their silence at the end, and the table, without this machine's paths."
+    frames = segments.table["frames"].to_numpy()
+    speech = np.concatenate([np.asarray(m)[:, :n] for m, n in
+                             zip(segments.mels, frames, strict=True)], axis=1)
+    np.savez_compressed(path.with_suffix(".npz"), speech=speech, frames=frames)
+    segments.table.assign(path="").to_csv(path.with_suffix(".csv"), index=False)
+
+
+def pack_prompts(tables: list[pd.DataFrame], made_up: bool) -> None:
+    "A vector for every phrase of the tables, real for MiniLM, random for bert-base-uncased."
+    from emodiff.base.core import data_dir, digest, rng_for
+    from emodiff.base.settings import load_preset
+    from emodiff.generator import prompts
+
+    table = pd.concat(tables, ignore_index=True)
+    for encoder, condition in (("minilm", "apart"), ("minilm", "joint"),
+                               ("bert-base-uncased", "joint")):
+        settings = load_preset("demo", denoiser={"encoder": encoder, "condition": condition})
+        if encoder == "minilm" and not made_up:
+            prompts.embed_prompts(table, settings.denoiser)
+            continue
+        width = 384 if encoder == "minilm" else BERT_WIDTH
+        distinct, _ = prompts.prompts(table, condition)
+        found = sorted({p for prompt in distinct for p in prompt if p})
+        path = data_dir() / "cache" / "prompts" / f"{prompts._encoder_id(encoder)}.npz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        old = dict(np.load(path)) if path.exists() else {"keys": np.array([], "U32"),
+                                                         "vectors": np.zeros((0, width))}
+        random = rng_for("random prompts", encoder).normal(size=(len(found), width)) * 0.3
+        keys = [digest(p.encode())[:32] for p in found]
+        np.savez(path, keys=np.append(old["keys"], keys),
+                 vectors=np.concatenate([old["vectors"], random]).astype(np.float32))
+
+
+def main() -> None:
+    "Pack, and say how large it is."
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--corpora-dir", type=Path, default=ROOT.parent / "shared" / "corpora")
+    parser.add_argument("--made-up", action="store_true")
+    parser.add_argument("--wheels", default="", help="a Python version, e.g. 3.12")
+    a = parser.parse_args()
+    a.folder.mkdir(parents=True, exist_ok=True)
+    os.environ["EMODIFF_HOME"] = str(a.folder / "home")
+    from emodiff.base.settings import load_preset
+
+    parts = {}
+    if a.made_up:
+        from emodiff.recognition.classifier import made_up_segments
+
+        parts["RAVDESS"] = made_up_segments(96, speakers="ABCDEF")
+    else:
+        from emodiff.speech.segments import prepare
+        from emodiff.speech.standins import load_corpus
+
+        for name in CORPORA:
+            parts[name] = prepare(load_corpus(name, a.corpora_dir), load_preset("open").features)
+    pack_prompts([p.table for p in parts.values()], a.made_up)
+    for name, segments in parts.items():
+        pack_segments(segments, a.folder / name)
+        print(f"{name}: {len(segments)} segments, {size(a.folder) / 2**20:.1f} MiB so far")
+    for leftover in ("runs", "corpora", "standin"):
+        subprocess.run(["rm", "-rf", str(a.folder / "home" / "data" / leftover)], check=True)
+    if a.wheels:
+        subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--only-binary=:all:",
+                        "--python-version", a.wheels, "-d", str(a.folder / "wheels"),
+                        "pydantic==2.14.3"], check=True)
+    if size(a.folder) > LIMIT:
+        sys.exit(f"{a.folder} has {size(a.folder) / 2**20:.1f} MiB, more than the 45 that can be "
+                 "carried; leave a corpus out.")
+    print(f"{size(a.folder) / 2**20:.1f} MiB in {a.folder.name}")
+
+
+if __name__ == "__main__":
+    main()
