@@ -99,8 +99,8 @@ def sample_html(
     "One sample: its name, its Mel, and its player or why there is none."
     return fill("""<figure><figcaption>{{ name }}</figcaption>{{ picture }}
 {% if player %}{{ player }}{% else %}
-<p class="mute">Not to be heard here: see the licence above.</p>{% endif %}</figure>""", name=name, picture=mel_html(mel, label),
-                player=player_html(sound, label) if sound else "")
+<p class="mute">Not to be heard here: see the licence above.</p>{% endif %}</figure>
+""", name=name, picture=mel_html(mel, label), player=player_html(sound, label) if sound else "")
 
 # %% ../../nbs/09_pages/00_html.ipynb #c8f07b6f
 def table_html(

@@ -120,7 +120,8 @@ def _made_part(records: list[dict[str, Any]]) -> list[str]:
     lines = ["| chapter | parameters | seeds |", "|:--|:--|:--|"]
     for r in records:
         given = ", ".join(f"{k} = {v}" for k, v in sorted(r["parameters"].items()))
-        lines.append(f"| {r['chapter']} | {given} | 0 to {r['settings']['protocol']['seeds'] - 1} |")
+        last = r["settings"]["protocol"]["seeds"] - 1
+        lines.append(f"| {r['chapter']} | {given} | 0 to {last} |")
     for text in sorted({json.dumps(r["settings"], sort_keys=True) for r in records}):
         settings = json.loads(text)
         rows = [f"| {concern} | {', '.join(f'{k} {v}' for k, v in values.items())} |"
