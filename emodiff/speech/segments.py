@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CLIPS', 'HEADER', 'IDENTITY', 'Segments', 'concat', 'cut', 'save_segments', 'load_segments', 'prepare', 'labels_of',
-           'pool_manifest', 'real_segments', 'drop_repeats', 'opening']
+           'pool_manifest', 'chosen_corpora', 'real_segments', 'drop_repeats', 'opening']
 
 # %% ../../nbs/01_speech/05_segments.ipynb #83c771bd
 import contextlib
@@ -39,7 +39,7 @@ from emodiff.base.core import (
     write_json,
 )
 from ..base.settings import EMOTIONS, Features, to_dict
-from .features import BrokenClip, _mels, check_file, load_audio, scale
+from .features import BrokenClip, check_file, log_mels, load_audio, scale
 
 # %% ../../nbs/01_speech/05_segments.ipynb #0537fe4d
 @dataclass(eq=False)
@@ -90,11 +90,10 @@ def _cuts(
         padded.append(np.zeros(reached * hop, np.float32))
         padded[-1][:n] = wave[:reached * hop]
         counts.append(count)
-    mel, ends = _mels(padded, settings)
-    parts, out = np.split(scale(mel, settings).astype(np.float16), ends[:-1]), []
-    for wave, part, count in zip(waves, parts, counts, strict=True):
+    out = []
+    for wave, mel, count in zip(waves, log_mels(padded, settings), counts, strict=True):
         whole = np.full((settings.n_mels, count * settings.frames), -1, np.float16)
-        whole[:, :len(part)] = part.T
+        whole[:, :mel.shape[1]] = scale(mel, settings)
         mels = whole.reshape(settings.n_mels, count, settings.frames).transpose(1, 0, 2)
         before = np.arange(count) * settings.frames
         frames = np.clip(-(-len(wave) // hop) - before, 1, settings.frames)
@@ -387,23 +386,36 @@ def pool_manifest(
         for mel in pool.mels]
     return out
 
-# %% ../../nbs/01_speech/05_segments.ipynb #c40832d7
-def real_segments(
-    chapter: Chapter,  # from core.open_chapter
-    *names: str,  # corpora, e.g. 'IEMOCAP'; all different
-) -> list[Segments]:  # one per name, of the four emotions
-    "Read corpora and prepare their segments, real or stand-in; all names are checked first."
+# %% ../../nbs/01_speech/05_segments.ipynb #55da89bc
+def chosen_corpora(
+    corpora_dir: Path | None,  # holds one folder per corpus; None: the stand-ins
+    *names: str,  # in any spelling
+) -> list[str]:  # the corpora's own names, in the same order
+    "The corpora of a chapter; an unknown, missing or repeated one is an error."
     from emodiff.speech.corpora import corpus_name, find_corpus
-    from emodiff.speech.segments import prepare
-    from emodiff.speech.standins import load_corpus
+    from emodiff.speech.standins import STANDINS
 
     known = [corpus_name(name) for name in names]
     for name in known:
         if known.count(name) > 1:
             raise EmodiffError(f"corpus {name} is named twice among source, target and adapt; "
                                "name different corpora.")
-        if chapter.corpora_dir is not None:
-            find_corpus(chapter.corpora_dir, name)
+        if corpora_dir is not None:
+            find_corpus(corpora_dir, name)
+        elif name not in STANDINS:
+            raise EmodiffError(f"{name} has no stand-in: it is open to all; name the folder that "
+                               f"holds it (corpora_dir), or choose one of: {', '.join(STANDINS)}.")
+    return known
+
+# %% ../../nbs/01_speech/05_segments.ipynb #c40832d7
+def real_segments(
+    chapter: Chapter,  # from core.open_chapter
+    *names: str,  # corpora, e.g. 'IEMOCAP'; all different
+) -> list[Segments]:  # one per name, of the four emotions
+    "Read corpora and prepare their segments, real or stand-in; all names are checked first."
+    from emodiff.speech.standins import load_corpus
+
+    known = chosen_corpora(chapter.corpora_dir, *names)
     jobs = chapter.settings.protocol.jobs
     return [drop_repeats(prepare(load_corpus(name, chapter.corpora_dir, chapter.settings.standin),
                              chapter.settings.features, jobs=jobs)) for name in known]

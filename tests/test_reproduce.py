@@ -1,0 +1,96 @@
+"""`emodiff reproduce` runs a chapter again when, and only when, something that decides its results has changed."""
+import json
+from pathlib import Path
+
+import pytest
+
+from emodiff.app.reproduce import ChapterTask, plan_chapters, run_chapters
+from emodiff.base.core import EmodiffError, write_json
+
+PARAMETERS = 'preset: str = "demo"\ncorpora_dir: str = ""\nout_dir: str = ""\nseeds: int = 0\n'
+BODY = """
+import pandas as pd
+from emodiff.base.chapter import check_parameters, save_table
+from emodiff.base.core import EmodiffError
+check_parameters(globals(), ["preset", "corpora_dir", "out_dir", "seeds"])
+save_table(pd.DataFrame({"x": [seeds]}), "table1_x", out_dir)
+"""
+
+
+@pytest.fixture
+def nbs(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("IN_TEST")  # the chapters below are not under nbdev_test
+    write_chapter(home / "nbs", BODY)
+    return home / "nbs"
+
+
+def write_chapter(nbs: Path, body: str, prose: str = "# A chapter") -> None:
+    "The notebook of a chapter 03."
+    cells = [("markdown", prose, []), ("code", PARAMETERS, ["parameters"]), ("code", body, [])]
+    rows = [{"cell_type": kind, "id": f"c{i}", "source": text, "metadata": {"tags": tags},
+             **({"outputs": [], "execution_count": None} if kind == "code" else {})}
+            for i, (kind, text, tags) in enumerate(cells)]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}}
+    write_json(nbs / "03_synthetic_data.ipynb",
+               {"cells": rows, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5})
+
+
+def task(nbs: Path, **given) -> ChapterTask:
+    "The one task of the plan."
+    given = {"preset": "smoke", "out_dir": str(nbs.parent / "out"), **given}
+    return plan_chapters([], given, nbs=nbs, chapters=("03_synthetic_data",))[0]
+
+
+def test_a_chapter_is_run_when_its_results_may_change(nbs: Path) -> None:
+    assert task(nbs).reason == "not run here yet"
+    results = run_chapters([task(nbs)])
+    assert task(nbs).reason == "" and task(nbs).seconds > 0
+    table = results.parent / "table1_x.csv"
+    first = results.read_bytes(), table.read_bytes()
+    write_chapter(nbs, BODY, "# Other prose")
+    assert task(nbs).reason == ""
+    assert "have changed" in task(nbs, seeds=3).reason
+    table.write_text("x\n9\n")
+    assert task(nbs).reason == "table1_x.csv was changed"
+    table.unlink()
+    assert task(nbs).reason == "table1_x.csv is missing"
+    run_chapters([task(nbs)])
+    assert (results.read_bytes(), table.read_bytes()) == first  # the same bytes
+    write_chapter(nbs, BODY + "# a comment is code too, to a notebook")
+    assert "have changed" in task(nbs).reason
+    assert "table1_x.csv" in json.loads(task(nbs).record.read_text())["made"]
+
+
+def test_a_failed_chapter_ends_in_one_sentence(nbs: Path) -> None:
+    write_chapter(nbs, BODY + "raise EmodiffError('the file is broken; restore it.')")
+    with pytest.raises(EmodiffError, match="^the file is broken; restore it.$"):
+        run_chapters([task(nbs)])
+    assert task(nbs).reason == "not run here yet"  # no record is left of a run that failed
+
+
+def test_a_strange_error_names_the_notebook(nbs: Path) -> None:
+    write_chapter(nbs, "raise OSError('no space left')")
+    with pytest.raises(EmodiffError, match="failed with OSError: no space left; the whole error"):
+        run_chapters([task(nbs)])
+
+
+def test_a_wrong_type_is_refused_by_the_chapter(nbs: Path) -> None:
+    parameters = {"preset": "smoke", "seeds": "three"}
+    wrong = task(nbs)
+    with pytest.raises(EmodiffError, match="parameter 'seeds' must be of type int, not 'three'"):
+        run_chapters([ChapterTask(wrong.path, parameters, wrong.out_dir, "", "a test", 0.0)])
+
+
+@pytest.mark.parametrize("given, sentence", [
+    ({"tarjet": "x"}, "unknown parameter of 03_synthetic_data 'tarjet'"),
+    ({"preset": "papr"}, "unknown preset 'papr'"),
+    ({"corpora_dir": "/nothing here"}, "is not a folder"),
+    ({"seeds": -1}, "setting protocol.seeds must be at least 1, not -1")])
+def test_wrong_parameters_are_refused_before_anything_runs(nbs: Path, given, sentence) -> None:
+    with pytest.raises(EmodiffError, match=sentence):
+        task(nbs, **given)
+
+
+def test_an_unknown_chapter_is_refused(nbs: Path) -> None:
+    with pytest.raises(EmodiffError, match="unknown chapter '09'"):
+        plan_chapters(["09"], {}, nbs=nbs, chapters=("03_synthetic_data",))
