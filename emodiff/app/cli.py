@@ -266,14 +266,13 @@ def download_command(
     dry_run: DryRun = False,
 ) -> None:
     "Fetch an openly available corpus; its licence is printed."
-    from emodiff.speech.corpora import corpus_name
+    from emodiff.speech.corpora import corpus_name, licence_of
     from emodiff.speech.download import DOWNLOADS, download
 
     if dry_run:
-        source = DOWNLOADS[one_of("open corpus", corpus_name(name),
-                                             DOWNLOADS)]
-        where = Path(to or data_dir() / "corpora") / corpus_name(name)
-        return print(f"{source.licence}\nfrom {source.url}\nto {where}")
+        name = one_of("open corpus", corpus_name(name), DOWNLOADS)
+        where = Path(to or data_dir() / "corpora") / name
+        return print(f"{licence_of(name).terms}\nfrom {DOWNLOADS[name].url}\nto {where}")
     print(download(name, to or None))
 
 # %% ../../nbs/10_app/02_cli.ipynb #223bfd82

@@ -37,7 +37,7 @@ from ..base.workers import join_processes
 from .checkpoints import Pretrained, load_pretrained
 from .diffusion import Chain, make_chain, respace, split_output
 from .prompts import embed_prompts
-from ..speech.features import valid_frames
+from ..speech.features import end_of_speech
 from ..speech.segments import Segments
 
 # %% ../../nbs/02_generator/07_sampling.ipynb #71b2b88b
@@ -393,8 +393,7 @@ def samples_as_segments(
     features: Features,
 ) -> Segments:  # the plan's columns and sample, utterance, segment, frames, seconds, synthetic
     "Samples of any generator as Segments."
-    loud = mels.mean(1, dtype=np.float32, keepdims=True)
-    frames = np.array([valid_frames(mel, margin=0.15) for mel in loud])
+    frames = end_of_speech(mels)
     for mel, end in zip(mels, frames, strict=True):
         mel[:, end:] = -1
     return Segments(mels, plan.reset_index(drop=True).assign(

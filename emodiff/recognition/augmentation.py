@@ -16,6 +16,7 @@ from torch import Tensor
 from ..base.core import one_of
 from ..base.settings import Features
 from .classifier import Batch
+from ..speech.features import hz_to_mel, mel_to_hz
 
 # %% ../../nbs/04_recognition/01_augmentation.ipynb #6643f1c5
 def mixup(
@@ -53,18 +54,28 @@ def spec_augment(
         x[i, :, t0 : t0 + t] = mean
     return Batch(x, batch.frames, batch.target)
 
+# %% ../../nbs/04_recognition/01_augmentation.ipynb #1651d1d6
+def _power(x: Tensor, features: Features) -> Tensor:
+    "Squared Mel magnitude of Mels in [-1, 1]."
+    low, span = float(np.log(features.log_floor)), _span(features)
+    return ((x + 1) / 2 * span + low).mul(2).exp()
+
+# %% ../../nbs/04_recognition/01_augmentation.ipynb #5b7be378
+def _span(features: Features) -> float:
+    "Width of the log scale that [-1, 1] stands for."
+    return features.log_ceiling - float(np.log(features.log_floor))
+
 # %% ../../nbs/04_recognition/01_augmentation.ipynb #cf37287f
 def add_noise(
     batch: Batch,  # B segments
     rng: np.random.Generator,  # source of the noise
-    snr_db: tuple[float, float] = (5.0, 25.0),  # range of signal-to-noise ratios, in dB
+    snr_db: tuple[float, float] = (5.0, 25.0),  # range of signal-to-noise ratios on the Mel, in dB
     features: Features | None = None,  # floor and ceiling of the scaling
 ) -> Batch:  # the same segments with noise in their valid frames
-    "Add white noise at a random signal-to-noise ratio, in linear magnitude."
-    s = features or Features()
-    low, span = float(np.log(s.log_floor)), s.log_ceiling - float(np.log(s.log_floor))
-    power = ((batch.x + 1) / 2 * span + low).mul(2).exp()  # squared Mel magnitude
-    frames = batch.frames.to(batch.x.device)
+    "Add simulated white noise at a random signal-to-noise ratio to the power of each Mel."
+    features = features or Features()
+    low, span = float(np.log(features.log_floor)), _span(features)
+    power, frames = _power(batch.x, features), batch.frames.to(batch.x.device)
     valid = (torch.arange(batch.x.shape[-1], device=frames.device) < frames[:, None])[:, None]
     signal = (power * valid).sum((1, 2)) / (valid.sum((1, 2)) * batch.x.shape[1])
     snr = torch.from_numpy(rng.uniform(*snr_db, len(batch.x))).to(signal)
@@ -77,25 +88,15 @@ def add_noise(
 @lru_cache(maxsize=16)
 def _warp(factor: float, n_mels: int, f_max: float) -> Tensor:
     "Matrix that reads each Mel band at its frequency over `factor`, (n_mels, n_mels)."
-    mel = np.linspace(0, _hz_to_mel(np.array([f_max]))[0], n_mels + 2)[1:-1]
-    hz = _mel_to_hz(mel)
-    at = np.interp(_hz_to_mel(hz / factor), mel, np.arange(n_mels))
+    mel = np.linspace(0, hz_to_mel(np.array([f_max]))[0], n_mels + 2)[1:-1]
+    hz = mel_to_hz(mel)
+    at = np.interp(hz_to_mel(hz / factor), mel, np.arange(n_mels))
     low = np.floor(at).astype(int)
     high, part = np.minimum(low + 1, n_mels - 1), at - low
     out = np.zeros((n_mels, n_mels), np.float32)
     np.add.at(out, (np.arange(n_mels), low), 1 - part)
     np.add.at(out, (np.arange(n_mels), high), part)
     return torch.from_numpy(out)
-
-# %% ../../nbs/04_recognition/01_augmentation.ipynb #8b9cfc45
-def _hz_to_mel(hz: np.ndarray) -> np.ndarray:
-    "Slaney's Mel scale: linear to 1 kHz, logarithmic above."
-    log = 15 + np.log(np.maximum(hz, 1000) / 1000) * 27 / np.log(6.4)
-    return np.where(hz < 1000, hz * 3 / 200, log)
-
-# %% ../../nbs/04_recognition/01_augmentation.ipynb #c3692c93
-def _mel_to_hz(mel: np.ndarray) -> np.ndarray:
-    return np.where(mel < 15, mel * 200 / 3, 1000 * np.exp((mel - 15) * np.log(6.4) / 27))
 
 # %% ../../nbs/04_recognition/01_augmentation.ipynb #c555dec5
 def speed_perturb(
