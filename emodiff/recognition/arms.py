@@ -39,6 +39,8 @@ _PLAIN = {"real": (True, False), "synthetic": (False, True), "real + synthetic":
 ARMS = tuple(Arm(name, "IDDPM", *data) for name, data in _PLAIN.items())
 ARMS += tuple(Arm(f"{name} + mixup", "IDDPM + mixup", *data, ("mixup",))
               for name, data in _PLAIN.items())  # the six arms of the paper's own rows
+
+# %% ../../nbs/04_recognition/04_arms.ipynb #98744953
 EVERY_ARM = (*ARMS,
              *(Arm(f"{name} + {a}", f"IDDPM + {a}", *_PLAIN[name], (a,))
                for a in ("SpecAugment", "speed", "noise") for name in ("real", "real + synthetic")),

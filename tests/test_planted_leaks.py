@@ -1,0 +1,139 @@
+"""A leak is planted in each place in turn; the audit finds each there, and names it."""
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_up_plan import MadeUpPlan, N, recorded, synthetic_from
+
+from emodiff.base.core import EmodiffError, atomic, runs_dir
+from emodiff.base.settings import replace
+from emodiff.recognition.arms import ARMS
+from emodiff.recognition.audit import leak_audit, run_audited_plan
+from emodiff.recognition.cells import cross_cells, within_cells
+from emodiff.recognition.plan import run_plan
+from emodiff.speech.segments import Segments, concat, drop_repeats
+
+# what is planted: where it is found, and as what
+PLANTED = {
+    "the speaker in training": ("training", "speaker"),
+    "the speaker in validation": ("validation", "speaker"),
+    "the speaker in the generator": ("generator everybody", "speaker"),
+    "the speaker in a GAN": ("generator all of them", "speaker"),
+    "the clip under another name and speaker": ("training", "content"),
+    "the same in validation": ("validation", "content"),
+    "the same in the generator": ("generator twins", "content"),
+    "a copy-synthesis of the clip": ("training", "speaker"),
+    "the same for another speaker": ("training", "utterance"),
+    "the same of its twin": ("training", "content"),
+    "the speaker in a prompt": ("prompts", "speaker"),
+    "a generator without records": ("generator lost, of which no record is left", "speaker"),
+    "synthetic speech of nobody":
+        ("generator without a name, of which no record is left", "speaker")}
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory):
+    "The made-up plan in a home of its own, and a test clip under other names."
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EMODIFF_HOME", str(tmp_path_factory.mktemp("home")))
+        plan = MadeUpPlan()
+        plan.fold = plan.folds[0]
+        plan.test = plan.real.take(plan.fold.test[:1])
+        plan.twin = Segments(plan.test.mels, plan.test.table.assign(speaker="Z",
+                                                                    utterance="some other name"))
+        plan.leaky = planted(plan)
+        yield plan
+
+
+def planted(plan: MadeUpPlan) -> dict:
+    "Leaky cells and their pools, by what was planted."
+    fold, pools, real, test, twin = plan.fold, plan.pools, plan.real, plan.test, plan.twin
+    cells = within_cells(plan.folds, plan.sizes, plan.settings.protocol, ARMS[:3])
+    good = next(c for c in cells if c.arm == "real + synthetic" and c.fold == fold.name)
+    group, others = f"group {fold.group}", plan.outside[fold.group]
+    clean = pools[group].table
+
+    def with_pool(name: str, segments: Segments, **more: Segments) -> tuple:
+        "The cell, which also trains on another pool, and the pools."
+        cell = replace(good, train={**good.train, name: np.arange(len(segments))})
+        return cell, {**pools, name: segments, **more}
+
+    def with_group(segments: Segments, **more: Segments) -> tuple:
+        "The cell with another synthetic pool."
+        return good, {**pools, group: segments, **more}
+
+    copy = Segments((test.mels * 0.9).astype(np.float16),
+                    test.table.assign(speaker="Z", copy_synthesis="a vocoder"))
+    copy_of_twin = Segments(copy.mels, copy.table.assign(utterance="some other name"))
+    return {
+        "the speaker in training":
+            (replace(good, train={**good.train, "real": np.arange(N)}), pools),
+        "the speaker in validation": (replace(good, validation={"real": fold.test[:3]}), pools),
+        "the speaker in the generator":
+            with_group(synthetic_from(others, recorded("generator", "everybody", real.table))),
+        "the speaker in a GAN":
+            with_pool("gan", synthetic_from(others, recorded("gan", "all of them", real.table))),
+        "the clip under another name and speaker": with_pool("twin", twin),
+        "the same in validation":
+            (replace(good, validation={"twin": np.arange(1)}), {**pools, "twin": twin}),
+        "the same in the generator": with_group(synthetic_from(
+            others, recorded("generator", "twins", twin.table)), twin=twin),
+        "a copy-synthesis of the clip":
+            with_pool("copies", pools["copy-synthesis"].take(fold.test)),
+        "the same for another speaker": with_pool("copies", copy),
+        "the same of its twin": with_pool("copies", copy_of_twin, twin=twin),
+        "the speaker in a prompt": with_group(Segments(pools[group].mels, clean.assign(
+            speaker=[fold.name, *clean["speaker"][1:]]))),
+        "a generator without records": with_group(synthetic_from(others, "lost")),
+        "synthetic speech of nobody": with_group(synthetic_from(others, ""))}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_leak_is_found_and_named(plan, name: str) -> None:
+    cell, pools = plan.leaky[name]
+    found = leak_audit([cell], pools)
+    assert len(found) == 1, found
+    where, kind, who = found.iloc[0][["where", "kind", "who"]]
+    assert (where, kind) == PLANTED[name]
+    wanted = plan.fold.name if kind == "speaker" else plan.test.table["utterance"].item()
+    assert who.startswith(f"made up/{wanted}")
+    with pytest.raises(EmodiffError, match="1 leak"):
+        run_audited_plan([cell], pools, plan.settings)
+
+
+def test_across_corpora_a_speaker_may_be_shared_but_no_utterance_and_no_clip(plan) -> None:
+    real = plan.real
+    target = Segments(real.mels[::-1].copy() * np.float16(0.8), real.table.assign(corpus="another"))
+    cross = cross_cells(real, target, N, plan.settings.protocol, ARMS[:1])[0]
+    known = {"real": real, "target": target}
+    assert leak_audit([cross], known).empty
+    shared = replace(cross, validation={"target": cross.test["target"][:2]})
+    assert leak_audit([shared], known)[["where", "kind"]].to_numpy().tolist() == [
+        ["validation", "utterance"]]
+    again = replace(cross, validation={"twin": np.arange(1)})
+    tested = Segments(target.mels[cross.test["target"][:1]], plan.twin.table)
+    assert leak_audit([again], {**known, "twin": tested})["kind"].to_list() == ["content"]
+
+
+def test_a_corpus_with_a_clip_twice_is_freed_of_the_second(plan) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        freed = drop_repeats(concat([plan.real, plan.twin]))
+    assert freed.table["utterance"].equals(plan.real.table["utterance"])
+    assert "1 repeating others" in str(caught[0].message)
+    assert drop_repeats(plan.real) is plan.real
+
+
+def test_a_leaky_run_is_found_on_disk_and_changed_records_are_refused(plan) -> None:
+    cell, known = plan.leaky["the clip under another name and speaker"]
+    ran = run_plan([cell], known, plan.settings)
+    by_key: pd.DataFrame = leak_audit([*ran["key"][:1]])
+    assert leak_audit(ran)["kind"].to_list() == ["content"] == by_key["kind"].to_list()
+    path = runs_dir() / "cell" / ran["key"][0] / "rows.npz"
+    with atomic(path) as changed, changed.open("wb") as f:
+        np.savez(f, **{"train|real": plan.fold.train, "test|real": plan.fold.test})
+    with pytest.raises(EmodiffError, match="were changed after it ran"):
+        leak_audit([ran["key"][0]])
+    with pytest.raises(EmodiffError, match="cannot be read"):
+        leak_audit(["no such run"])
