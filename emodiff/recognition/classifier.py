@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['POSTERIORS', 'made_up_segments', 'MaskedBatchNorm', 'Blstm', 'CnnBlstm', 'predict_segments', 'predict', 'confusion',
-           'recalls', 'uar', 'Batch', 'train_classifier']
+           'recalls', 'uar', 'Batch', 'shuffled_batches', 'train_classifier']
 
 # %% ../../nbs/04_recognition/00_classifier.ipynb #1041993b
 from collections.abc import Callable, Iterator
@@ -212,7 +212,12 @@ def _class_weights(labels: np.ndarray) -> np.ndarray:
     return np.divide(len(labels), present * counts, out=np.zeros(len(EMOTIONS)), where=counts > 0)
 
 # %% ../../nbs/04_recognition/00_classifier.ipynb #47d440b6
-def _batches(n: int, size: int, steps: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+def shuffled_batches(
+    n: int,  # rows
+    size: int,  # rows per batch
+    steps: int,  # batches
+    rng: np.random.Generator,
+) -> Iterator[np.ndarray]:  # row numbers
     "`steps` arrays of row numbers: passes over a fresh permutation each, the rest carried over."
     order = np.empty(0, np.int64)
     for _ in range(steps):
@@ -276,7 +281,7 @@ def train_classifier(
             optimiser, lambda i: 0.5 + 0.5 * np.cos(np.pi * i / steps) if settings.decay else 1.0)
         rng = rng_for("classifier batches", seed)
         chosen = _BestWeights(net, validation, settings, steps, device)
-        for step, rows in enumerate(_batches(len(train), settings.batch, steps, rng), 1):
+        for step, rows in enumerate(shuffled_batches(len(train), settings.batch, steps, rng), 1):
             batch = Batch(x[rows], frames[rows], target[rows])
             batch = transform(batch, rng) if transform else batch
             logp = F.log_softmax(net(batch.x, batch.frames), -1)

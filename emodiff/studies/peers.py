@@ -29,7 +29,7 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 import torch
-from torch.nn.functional import mse_loss
+from torch.nn.functional import mse_loss, scaled_dot_product_attention
 
 from emodiff.base.core import (
     EmodiffError,
@@ -53,7 +53,6 @@ from emodiff.base.settings import (
     load_preset,
     replace,
 )
-from ..generator import layers
 from ..generator.denoiser import DenoiserNet, size_table
 from ..generator.diffusion import losses, make_chain, q_sample
 from ..generator.gan_training import train_gan
@@ -800,10 +799,9 @@ def sampling_race(work: RaceWork, before: Sampling, after: Sampling) -> dict[str
 def kernel_race(work: RaceWork, precision: str = "fp32") -> dict[str, Callable]:
     "A training step of the generator by PyTorch's own kernels, and by the project's."
     def before() -> None:
-        "As it would be written without looking."
-        fused = torch.nn.functional.scaled_dot_product_attention
-        with (mock.patch.object(layers, "by_hand", lambda x: False),
-              mock.patch.object(layers, "attend", fused)):
+        "As it would be written without looking: the CPU is treated as any other device."
+        with (mock.patch("emodiff.generator.layers._on_cpu", lambda x: False),
+              mock.patch("emodiff.generator.denoiser.attend", scaled_dot_product_attention)):
             work.hybrid(precision)
 
     return {"PyTorch's kernels": before, "emodiff's": lambda: work.hybrid(precision)}

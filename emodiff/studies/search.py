@@ -23,14 +23,20 @@ from ..base.settings import EMOTIONS, Classifier, Features, Settings, replace
 from ..recognition.audit import leak_audit
 from ..recognition.augmentation import speed_perturb
 from ..recognition.cells import Cell, low_resource_rows
-from ..recognition.classifier import POSTERIORS, Batch, _batches, predict, train_classifier
+from emodiff.recognition.classifier import (
+    POSTERIORS,
+    Batch,
+    predict,
+    shuffled_batches,
+    train_classifier,
+)
 from ..recognition.fidelity import heard_emotions
 from ..recognition.folds import loso_folds, speaker_groups, unheard_utterances
 from ..recognition.plan import run_plan
 from ..recognition.pools import cached_variations, plan_from
 from ..recognition.statistics import gain, holm, summarise
 from ..speech.segments import Segments, concat, labels_of, real_segments
-from .ablation import Study, change_settings, make_study, variant
+from .ablation import Study, change_settings, variant
 
 # %% ../../nbs/06_studies/01_search.ipynb #76f5dbf5
 @dataclass(frozen=True)
@@ -309,7 +315,7 @@ def staged_batches(
             x = torch.from_numpy(np.asarray(speech.mels, np.float32))
             frames = torch.tensor(speech.table["frames"].to_list())
             wanted = torch.from_numpy(np.asarray(target, np.float32))
-            for rows in _batches(len(speech), settings.batch, steps, rng):
+            for rows in shuffled_batches(len(speech), settings.batch, steps, rng):
                 yield Batch(x[rows], frames[rows], wanted[rows])
 
     found = batches()
@@ -373,7 +379,7 @@ class Change:
     order: str = ""  # one of TRAINING_ORDERS; '' = real and synthetic speech mixed
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)  # by concern
 
-
+# %% ../../nbs/06_studies/01_search.ipynb #d31e9c74
 def limit_changes(s: Settings) -> list[Change]:
     "The changes that `search_limits` tries by default: the preset as it is comes first."
     def changed(name: str, concern: str, **fields: Any) -> Change:
