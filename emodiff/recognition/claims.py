@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['VERDICT_RULE', 'arm_difference', 'mad_difference', 'judge', 'claims_table', 'recognition_claims', 'table1_claims',
-           'paper_shape', 'share_curve', 'low_resource_curve']
+           'paper_shape', 'share_curve', 'low_resource_curve', 'adaptation_curve']
 
 # %% ../../nbs/04_recognition/10_claims.ipynb #d65f2767
 from collections.abc import Iterable
@@ -64,6 +64,8 @@ def mad_difference(
 # %% ../../nbs/04_recognition/10_claims.ipynb #b10c6d06
 VERDICT_RULE = ("Supported or contradicted: the 95 % interval leaves out 0, and p < 0.05 after "
                 "Holm's correction over this table.")  # for captions
+_CLAIM_COLUMNS = ("claim", "section", "source", "arm", "against", "measure", "gain", "low", "high",
+                  "speakers", "p")
 
 
 def judge(
@@ -72,7 +74,7 @@ def judge(
     "The claims of one table: supported, contradicted or undecided."
     rows = [{"claim": claim, "section": section, "source": "paper" if section else "question",
              **difference} for claim, section, difference in claims]
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows, columns=[*_CLAIM_COLUMNS])
     table["p_holm"] = holm(table["p"])
     sure = table["p_holm"] < 0.05
     table["verdict"] = np.select([sure & (table["low"] > 0), sure & (table["high"] < 0)],
@@ -218,3 +220,14 @@ def low_resource_curve(
             rows.append({"fraction": fraction, **{k: row[k] for k in _LOW_RESOURCE},
                          **dict(zip(gains, found, strict=True))})
     return pd.DataFrame(rows, columns=["fraction", *_LOW_RESOURCE, *gains])
+
+# %% ../../nbs/04_recognition/10_claims.ipynb #b10c6d18
+def adaptation_curve(
+    predictions: pd.DataFrame,  # of `adaptation_cells`
+    protocol: Protocol,  # resamples
+) -> pd.DataFrame:  # per corpus, share in % and arm: uar, sd, low, high, segment_uar ...
+    "UAR over the share of a target corpus that joins the training set."
+    points = pd.concat([summarise(rows, protocol).assign(corpus=corpus, share=100 * share)
+                        for (corpus, share), rows in predictions.groupby(["fold", "share"])])
+    return points[["corpus", "arm", "share", "uar", "sd", "low", "high", "segment_uar", "seeds",
+                   "speakers"]]
