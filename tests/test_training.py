@@ -1,0 +1,250 @@
+"""Trainings survive kills, damaged checkpoints, full disks and several processes."""
+import json
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import ROOT
+from safetensors.torch import save_file
+from stripes import KILLER, stripes
+
+from emodiff.base.core import EmodiffError
+from emodiff.base.settings import load_preset
+from emodiff.generator import training
+from emodiff.generator.checkpoints import (
+    Pretrained,
+    checkpoint_paths,
+    load_pretrained,
+    read_tensors,
+    write_tensors,
+)
+from emodiff.generator.likelihood import LossSecondMoment
+from emodiff.generator.training import train_generator
+from emodiff.speech.segments import save_segments
+
+SEGMENTS = stripes(24)
+SHORT = load_preset("smoke", training=dict(steps=6, batch=4, checkpoint_every=2))
+LONGER = load_preset("smoke", training=dict(steps=8, batch=4, checkpoint_every=2))
+
+
+@pytest.fixture(autouse=True)
+def one_thread(home: Path) -> None:
+    "A home of its own, and sums in one order."
+    torch.set_num_threads(1)
+
+
+def assert_same(one: Path, other: Path) -> None:
+    "The bits of two generators."
+    for name in ("model.safetensors", "trained_on.csv"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    histories = [pd.read_csv(f / "history.csv").drop(columns="samples_per_second")
+                 for f in (one, other)]
+    pd.testing.assert_frame_equal(*histories, check_exact=True)
+
+
+def test_bad_files_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    write_tensors(path, {"a": torch.arange(5), "b": torch.ones(3, dtype=torch.bfloat16)}, {})
+    good = path.read_bytes()
+    save_file({"a": torch.zeros(2)}, path, metadata={"emodiff": json.dumps({"format": 99})})
+    other = path.read_bytes()
+    torch.save({"a": 1}, path)
+    pickled = path.read_bytes()
+    flipped = good[:-1] + bytes([good[-1] ^ 1])
+    for bad, word in ((other, "format 99"), (pickled, "pickle"), (good[:40], "damaged"),
+                      (good[:-4], "damaged"), (flipped, "checksum"), (b"", "damaged")):
+        path.write_bytes(bad)
+        with pytest.raises(EmodiffError, match=word):
+            read_tensors(path)
+    path.unlink()
+    with pytest.raises(EmodiffError, match="cannot read"):
+        read_tensors(path)
+
+
+def test_folders_that_hold_no_generator(tmp_path: Path) -> None:
+    with pytest.raises(EmodiffError, match=r"holds no config\.json"):
+        Pretrained.from_pretrained(tmp_path)
+    torch.save({}, tmp_path / "model.pt")
+    with pytest.raises(EmodiffError, match=r"model\.pt is a pickle"):
+        Pretrained.from_pretrained(tmp_path)
+    for text in ("{", "[]", '{"a": 1}'):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(EmodiffError, match="damaged"):
+            load_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text('{"format": 99}')
+    with pytest.raises(EmodiffError, match="format 99"):
+        load_pretrained(tmp_path)
+    with pytest.raises(EmodiffError, match="neither a generator's folder nor"):
+        Pretrained.from_pretrained("no/such-generator", local_files_only=True)
+
+
+def test_weights_that_do_not_fit(tmp_path: Path) -> None:
+    folder = train_generator(SEGMENTS, SHORT, tmp_path / "g")
+    config = json.loads((folder / "config.json").read_text())
+    config["settings"]["denoiser"]["channels"] *= 2
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(EmodiffError, match="weights do not fit"):
+        load_pretrained(folder)
+
+
+def test_saved_and_loaded_again(tmp_path: Path) -> None:
+    trained = load_pretrained(train_generator(SEGMENTS, SHORT, tmp_path / "g"))
+    trained.save_pretrained(tmp_path / "copy")
+    again = Pretrained.from_pretrained(tmp_path / "copy")
+    assert again.config == trained.config and again.settings == SHORT
+    for a, b in zip(trained.net.parameters(), again.net.parameters(), strict=True):
+        assert torch.equal(a, b)
+    for name in ("trained_on.csv", "history.csv", "README.md"):
+        assert (tmp_path / "copy" / name).read_text() == (tmp_path / "g" / name).read_text()
+
+
+def test_the_lines_of_the_model_card_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = train_generator(SEGMENTS, SHORT, tmp_path / "g")
+    lines = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text("utf-8"), re.S)
+    monkeypatch.chdir(folder)
+    for text in lines:
+        exec(text, made := {})
+    assert made["segments"].mels.shape == (1, 80, 256)
+    shipped = ROOT / "data" / "pretrained" / "demo"
+    lines = re.findall(r"```python\n(.*?)```", (shipped / "README.md").read_text("utf-8"), re.S)
+    monkeypatch.chdir(shipped)
+    exec(lines[0], made := {})
+    assert made["segments"].table["synthetic"].all()
+
+
+def test_killed_again_and_again(tmp_path: Path) -> None:
+    save_segments(SEGMENTS, tmp_path / "segments")
+    done = subprocess.run([sys.executable, "-c", KILLER, str(tmp_path), "generator", "4"],
+                          capture_output=True, text=True, cwd=ROOT)
+    assert "killed 4 times" in done.stdout, done.stderr[-1000:]
+    assert_same(tmp_path / "alone", tmp_path / "killed")
+    alone, killed = (read_tensors(checkpoint_paths(tmp_path / f)[-1])[0]
+                     for f in ("alone", "killed"))
+    assert all(torch.equal(alone[k], killed[k]) for k in alone | killed)
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path) -> None:
+    reference = train_generator(SEGMENTS, SHORT, tmp_path / "reference")
+    cut = train_generator(SEGMENTS, SHORT, tmp_path / "cut")
+    (cut / "config.json").unlink()
+    newest = checkpoint_paths(cut)[-1]
+    newest.write_bytes(newest.read_bytes()[:-100])
+    with pytest.warns(UserWarning, match="is damaged.*from the one before"):
+        train_generator(SEGMENTS, SHORT, cut)
+    assert_same(reference, cut)
+
+
+def test_another_trainings_folder_is_refused(tmp_path: Path) -> None:
+    folder = train_generator(SEGMENTS, SHORT, tmp_path / "g")
+    with pytest.raises(EmodiffError, match="holds a generator made with other settings"):
+        train_generator(SEGMENTS, LONGER, folder)
+    (folder / "config.json").unlink()  # now there are checkpoints only
+    with pytest.raises(EmodiffError, match="was made with other settings or segments"):
+        train_generator(SEGMENTS, LONGER, folder)
+    (tmp_path / "file").write_text("")
+    with pytest.raises((EmodiffError, OSError)):
+        train_generator(SEGMENTS, SHORT, tmp_path / "file" / "folder")
+
+
+def test_a_full_disk_leaves_no_half_file(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))  # as with 1 MiB left
+    try:
+        with pytest.raises(EmodiffError):
+            train_generator(SEGMENTS, SHORT, tmp_path / "full")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list((tmp_path / "full" / "checkpoints").iterdir())
+    train_generator(SEGMENTS, SHORT, tmp_path / "full")  # and with space it goes on
+
+
+def test_a_loss_that_is_not_a_number_stops_the_training(tmp_path: Path) -> None:
+    wild = load_preset("smoke", training=dict(steps=60, batch=4, checkpoint_every=1, lr=1e18,
+                                              clip=0.0))
+    with pytest.raises(EmodiffError, match=r"loss is not a number.*last good checkpoint"):
+        train_generator(SEGMENTS, wild, tmp_path / "wild")
+
+
+def test_a_mel_that_is_not_a_number_is_named(tmp_path: Path) -> None:
+    broken = stripes(8)
+    broken.mels[3, 0, 0] = np.nan
+    with pytest.raises(EmodiffError, match=r"segment 3 \(u003\)"):
+        train_generator(broken, SHORT, tmp_path / "g")
+    with pytest.raises(EmodiffError, match="no segments to train on"):
+        train_generator(SEGMENTS.take([]), SHORT, tmp_path / "g")
+
+
+@pytest.mark.parametrize("changes", [dict(batch=5, accumulate=2), dict(ema=1.0), dict(steps=0),
+                                     dict(validate=1.5)])
+def test_numbers_that_do_not_fit(changes: dict) -> None:
+    with pytest.raises(EmodiffError, match="training"):
+        load_preset("smoke", training=changes)
+
+
+@pytest.mark.parametrize("diffusion, more", [
+    (dict(loss="vlb"), {}), (dict(loss="mse", variance="fixed_small"), {}),
+    (dict(predict="eps"), dict(precision="bf16")), (dict(predict="x0"), {})])
+def test_every_loss_and_bf16(tmp_path: Path, diffusion: dict, more: dict) -> None:
+    settings = load_preset("smoke", diffusion=diffusion,
+                           training=dict(steps=2, batch=4, checkpoint_every=1, **more))
+    folder = train_generator(SEGMENTS, settings, tmp_path / "g")
+    assert np.isfinite(pd.read_csv(folder / "history.csv").loss).all()
+
+
+def test_vlb_draws_timesteps_by_importance(tmp_path: Path) -> None:
+    "Once each of ten steps was seen ten times, they are no longer drawn alike."
+    vlb = load_preset("smoke", diffusion=dict(loss="vlb", steps=10), sampling=dict(steps=6),
+                      training=dict(steps=40, batch=8, checkpoint_every=40))
+    folder = train_generator(SEGMENTS, vlb, tmp_path / "g")
+    saved, _ = read_tensors(checkpoint_paths(folder)[-1])
+    moments = LossSecondMoment(10)
+    moments.load({name: saved[f"rng.terms.{name}"] for name in ("history", "count")})
+    assert moments.count.min() >= 10 and moments.probabilities().max() > 2 / 10
+    assert np.isfinite(pd.read_csv(folder / "history.csv").loss).all()
+
+
+def test_the_best_checkpoint_is_kept(tmp_path: Path) -> None:
+    settings = load_preset("smoke", training=dict(steps=8, batch=4, checkpoint_every=2))
+
+    def first_is_best(job, state, held, seed):
+        if state.step == 2:
+            state.best = {"step": 2, "value": 0.0}
+
+    with mock.patch.object(training, "_record_quality", first_is_best):
+        folder = train_generator(SEGMENTS, settings, tmp_path / "g")
+    assert [p.stem[-1] for p in checkpoint_paths(folder)] == ["2", "6", "8"]
+
+
+WORKER = """
+import sys, torch
+from emodiff.base.settings import load_preset
+from emodiff.generator.training import train_generator
+from emodiff.speech.segments import load_segments
+torch.set_num_threads(1)
+settings = load_preset("smoke", training=dict(batch=8, accumulate=2, steps=6))
+train_generator(load_segments(sys.argv[1] + "/segments"), settings, sys.argv[2])
+if torch.distributed.is_initialized():
+    torch.distributed.destroy_process_group()
+"""
+
+
+def test_two_processes_give_the_losses_of_one(tmp_path: Path) -> None:
+    "Over gloo, as `torchrun --nproc_per_node 2` starts them."
+    save_segments(SEGMENTS, tmp_path / "segments")
+    script = tmp_path / "worker.py"
+    script.write_text(f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n" + WORKER)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    for name, how in (("one", []), ("two", launch)):
+        done = subprocess.run([sys.executable, *how, str(script), str(tmp_path),
+                               str(tmp_path / name)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert ("2 processes share every batch" in done.stderr) == (name == "two"), done.stderr
+    one, two = (pd.read_csv(tmp_path / name / "history.csv") for name in ("one", "two"))
+    assert np.allclose(one.loss, two.loss, rtol=1e-5)
