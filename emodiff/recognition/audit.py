@@ -18,7 +18,7 @@ from ..base.settings import Settings
 from .cells import Cell
 from .plan import run_plan
 from .pools import read_pool_manifest
-from ..speech.segments import IDENTITY, Segments, pool_manifest
+from ..speech.segments import IDENTITY, Segments, segments_manifest
 
 # %% ../../nbs/04_recognition/08_audit.ipynb #679ba5c1
 _KINDS = ("speaker", "utterance", "content")
@@ -132,7 +132,7 @@ def leak_audit(
     "Look for test speakers, utterances and clips in training, prompts, validation, generators."
     if isinstance(runs, pd.DataFrame):
         runs = runs["key"].unique()
-    tables = {name: pool_manifest(pool) for name, pool in (pools or {}).items()}
+    tables = {name: segments_manifest(pool) for name, pool in (pools or {}).items()}
     entries = [(run.names(), run.parts()) if isinstance(run, Cell) else _stored_cell(run, tables)
                for run in runs]
     keys = {key for table in tables.values() for key in table["generator"].unique() if key}

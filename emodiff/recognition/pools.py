@@ -28,7 +28,13 @@ from ..base.workers import worker_backend
 from ..generator.sampling import SAMPLING_CODE
 from .arms import COPIES, VARIED, Arm
 from .folds import speaker_groups, unheard_utterances
-from ..speech.segments import Segments, concat, load_segments, pool_manifest, save_segments
+from emodiff.speech.segments import (
+    Segments,
+    concat,
+    load_segments,
+    save_segments,
+    segments_manifest,
+)
 
 # %% ../../nbs/04_recognition/05_pools.ipynb #72b2dc6a
 def _prompt_order(count: int, n: int, seed: int = 0) -> np.ndarray:
@@ -360,7 +366,7 @@ def whole_pools(
 # %% ../../nbs/04_recognition/05_pools.ipynb #559a2a4c
 def read_pool_manifest(
     path: Path,  # a manifest.csv that `store_pool` wrote
-) -> pd.DataFrame:  # as `pool_manifest` made it
+) -> pd.DataFrame:  # as `segments_manifest` made it
     "The manifest of a stored pool."
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     return table.assign(segment=table["segment"].astype(int), frames=table["frames"].astype(int),
@@ -393,7 +399,7 @@ def store_pool(
     pool: Segments,  # real or synthetic
 ) -> StoredPool:
     "Put a pool's manifest into the run cache, and its Mels where they are not on disk yet."
-    text = pool_manifest(pool).to_csv(index=False, lineterminator="\n")
+    text = segments_manifest(pool).to_csv(index=False, lineterminator="\n")
     manifest, mapped = digest(text.encode()), _mapped(pool.mels)
 
     def make(folder: Path) -> None:
