@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['CONTROL', 'PRESET_RECIPE', 'TRAINING_ORDERS', 'Recipe', 'heard_posteriors', 'keep_heard_best', 'add_speeds',
-           'recipe_speech', 'split_speakers', 'SearchTrial', 'make_trial', 'search_recipes', 'search_table',
-           'search_with_fidelity', 'plot_gains', 'choose_recipe', 'search_all_speakers', 'holm_table', 'staged_batches',
-           'train_in_order', 'search_order', 'Change', 'limit_changes', 'search_limit', 'search_limits', 'plot_limits']
+           'recipe_speech', 'split_speakers', 'search_recipes', 'search_table', 'search_with_fidelity', 'plot_gains',
+           'choose_recipe', 'search_all_speakers', 'holm_table', 'search_order', 'Change', 'limit_changes',
+           'search_limits', 'plot_limits']
 
 # %% ../../nbs/06_studies/01_search.ipynb #0cc28a77
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -153,7 +153,7 @@ def split_speakers(
 
 # %% ../../nbs/06_studies/01_search.ipynb #1d9e6d84
 @dataclass(frozen=True)
-class SearchTrial:
+class _SearchTrial:
     "A speaker group's folds with a part of the speech, and each recipe's synthetic speech."
     folds: dict[str, tuple[np.ndarray, np.ndarray]]  # name -> rows to train on, and to test on
     training: Segments  # what the generator hears
@@ -161,14 +161,14 @@ class SearchTrial:
     pools: dict[str, Segments]  # recipe -> its synthetic speech
 
 # %% ../../nbs/06_studies/01_search.ipynb #773df2dc
-def make_trial(
+def _make_trial(
     real: Segments,  # a corpus
     recipes: Iterable[Recipe],  # all names different
     settings: Settings,  # of the preset
     device: str = "cpu",  # 'cpu' or 'cuda'
     group: int = 0,  # the speaker group whose folds are tested; 0 = development
     fraction: float = 1.0,  # of the real utterances that is trained on
-) -> SearchTrial:
+) -> _SearchTrial:
     "What recipes are tried on; the generator is the one of chapter 04."
     kept = low_resource_rows(real.table, fraction)
     few = real.take(kept)
@@ -180,7 +180,7 @@ def make_trial(
     most = max(len(train) for train, _ in folds.values())
     pools = {r.name: recipe_speech(r, training, round(r.share * most), settings, device, group)
              for r in recipes if r.share}
-    return SearchTrial(folds, training, few.take(hidden & others), pools)
+    return _SearchTrial(folds, training, few.take(hidden & others), pools)
 
 # %% ../../nbs/06_studies/01_search.ipynb #467beb79
 def _no_leak(leaks: pd.DataFrame) -> None:  # from `leak_audit`
@@ -199,7 +199,7 @@ def search_recipes(
 ) -> pd.DataFrame:  # predictions, as from `run_plan`; the arms are the recipes
     "Recognisers of each recipe on the folds of one speaker group."
     recipes = list(recipes)
-    trial = make_trial(real, recipes, settings, device, group, fraction)
+    trial = _make_trial(real, recipes, settings, device, group, fraction)
     pools = {"real": real, **trial.pools}
     cells = [Cell("search", r.name, fold, seed,
                   {"real": train, **({r.name: np.arange(round(r.share * len(train)))}
@@ -235,7 +235,7 @@ def search_with_fidelity(
 ) -> pd.DataFrame:  # `search_table` with fidelity, fraction, segments heard and trained on
     "What each recipe is worth on the development speakers, and how its speech is heard."
     found = search_recipes(real, recipes, settings, device, 0, fraction)
-    trial = make_trial(real, recipes, settings, device, 0, fraction)
+    trial = _make_trial(real, recipes, settings, device, 0, fraction)
     unseen = {CONTROL.name: trial.unseen} if len(trial.unseen) else {}
     heard = heard_emotions(trial.training, unseen | trial.pools, settings, device)
     heard = heard[["speech", "fidelity (UAR %)"]].rename(columns={"speech": "recipe"})
@@ -300,7 +300,7 @@ def holm_table(
 TRAINING_ORDERS = ("synthetic first", "soft labels")
 
 
-def staged_batches(
+def _staged_batches(
     stages: Sequence[tuple[Segments, np.ndarray]],  # speech and its targets (N, 4), in turn
     settings: Classifier,  # batch, and steps, which are split evenly
     seed: int = 0,
@@ -322,7 +322,7 @@ def staged_batches(
     return lambda batch, rng: next(found)
 
 # %% ../../nbs/06_studies/01_search.ipynb #c1d8e4f2
-def train_in_order(
+def _train_in_order(
     order: str,  # one of TRAINING_ORDERS
     real: Segments,  # to train on
     synthetic: Segments,  # with the labels that were asked for
@@ -340,7 +340,7 @@ def train_in_order(
     steps = settings.steps or settings.epochs * -(-len(real) // settings.batch)
     settings = replace(settings, steps=steps)
     with torch_threads(1):
-        feed = staged_batches(stages, settings, seed)
+        feed = _staged_batches(stages, settings, seed)
         return predict(train_classifier(both, settings, seed, transform=feed), test)
 
 # %% ../../nbs/06_studies/01_search.ipynb #e5f0a1b7
@@ -355,13 +355,13 @@ def search_order(
     "Recognisers of a recipe's speech, trained in another way, on the folds of one speaker group."
     from joblib import Parallel, delayed
 
-    trial, runs = make_trial(real, [recipe], settings, device, group), []
+    trial, runs = _make_trial(real, [recipe], settings, device, group), []
     pool, protocol = trial.pools[recipe.name], settings.protocol
     heard = heard_posteriors(pool, trial.training, settings, device)
     for fold, (train, test) in trial.folds.items():
         n = round(recipe.share * len(train))
         some = pool.take(np.arange(n))
-        runs += [(fold, seed, delayed(train_in_order)(
+        runs += [(fold, seed, delayed(_train_in_order)(
             order, real.take(train), some, heard[:n], real.take(test), settings.classifier,
             seed_for("search", fold, seed))) for seed in range(protocol.seeds)]
     jobs = max(1, min(protocol.jobs, len(runs)))
@@ -410,7 +410,7 @@ def limit_changes(s: Settings) -> list[Change]:
         other("generator, text in time", words=True)]
 
 # %% ../../nbs/06_studies/01_search.ipynb #8a60d3fb
-def search_limit(chapter: Chapter, change: Change) -> dict[str, Any]:  # one row of `search_limits`
+def _search_limit(chapter: Chapter, change: Change) -> dict[str, Any]:  # one row of `search_limits`
     "The gain and the fidelity of the preset's recipe with one change, on development speakers."
     device, s = chapter.device, change_settings(chapter.settings, change.settings)
     [real] = real_segments(replace(chapter, settings=s), chapter.source)
@@ -420,7 +420,7 @@ def search_limit(chapter: Chapter, change: Change) -> dict[str, Any]:  # one row
         found = pd.concat([found, other], ignore_index=True)
     by = search_table(found, s).set_index("recipe")
     mine = by.loc[change.order or change.recipe.name, ["uar", "gain", "low", "high"]]
-    trial = make_trial(real, [change.recipe], s, device)
+    trial = _make_trial(real, [change.recipe], s, device)
     heard = heard_emotions(trial.training, trial.pools, chapter.settings, device)
     return {"way": change.name, "real": by.at[CONTROL.name, "uar"],
             **mine.rename({"uar": PRESET_RECIPE.name}),
@@ -433,7 +433,7 @@ def search_limits(
 ) -> pd.DataFrame:  # one row per change: way, real, real + synthetic, gain, low, high, fidelity
     "What holds synthetic speech back: the gain of the preset's recipe with one thing changed."
     tried = limit_changes(chapter.settings) if changes is None else changes
-    return pd.DataFrame([search_limit(chapter, change) for change in tried])
+    return pd.DataFrame([_search_limit(chapter, change) for change in tried])
 
 # %% ../../nbs/06_studies/01_search.ipynb #f05e9b73
 def plot_limits(table: pd.DataFrame) -> Any:  # from `search_limits`; a matplotlib Figure
