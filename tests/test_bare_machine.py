@@ -43,6 +43,7 @@ assert len(similarity_table(real, pools["group 0"])) == 4
 def test_from_prepared_mels_to_statistics_without_audio_and_notebooks(tmp_path: Path) -> None:
     "All modules of base, generator and recognition import, and a small plan runs."
     code = IMPORTS.format(hidden=HIDDEN) + RUN
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
-                          env={**os.environ, "EMODIFF_HOME": str(tmp_path)}, timeout=300)
+    env = {**os.environ, "EMODIFF_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, timeout=300,
+                          capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]

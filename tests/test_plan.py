@@ -1,20 +1,13 @@
-"""Plans as a whole: processes, clusters and kills give the same numbers; curves of shares."""
-import importlib.util
+"""Plans as a whole: arms and controls, the cache, curves of shares, less speech, variations."""
 import itertools
-import logging
-import os
-import threading
-import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from made_up_plan import MadeUpPlan, N, recorded, synthetic_from
 
-from emodiff.base.core import EmodiffError, error_message, runs_dir
+from emodiff.base.core import EmodiffError
 from emodiff.base.settings import replace
-from emodiff.base.workers import dask_client
 from emodiff.recognition.arms import ARMS, VARIED, chosen_arms
 from emodiff.recognition.audit import leak_audit, run_audited_plan
 from emodiff.recognition.cells import (
@@ -31,8 +24,6 @@ from emodiff.speech.segments import Segments
 
 CONTROLS = ["real + synthetic (CycleGAN) + noise", "duplicated real", "label-shuffled",
             "copy-synthesis"]
-needs_dask = pytest.mark.skipif(not importlib.util.find_spec("distributed"),
-                                reason="Dask is not installed, there is no cluster to run on")
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +35,6 @@ def plan(tmp_path_factory: pytest.TempPathFactory):
         plan.cells = within_cells(plan.folds, plan.sizes, plan.settings.protocol, ARMS[:3])
         plan.first = run_plan(plan.cells, plan.pools, plan.settings)
         yield plan
-
-
-def without_seconds(predictions: pd.DataFrame) -> pd.DataFrame:
-    "Predictions without how long they took."
-    return predictions.drop(columns="seconds")
 
 
 def test_every_arm_passes_the_audit_and_a_copy_is_of_the_folds_training_clips(plan) -> None:
@@ -80,12 +66,6 @@ def test_a_second_run_draws_from_the_cache(plan) -> None:
 def test_the_recognisers_learn(plan) -> None:
     summary = summarise(plan.first, plan.settings.protocol)
     assert summary["uar"].min() > 60 and summary["segment_uar"].min() > 60  # chance is 25
-
-
-def test_two_processes_give_the_numbers_of_one(plan, home: Path) -> None:
-    two = replace(plan.settings, protocol=replace(plan.settings.protocol, jobs=2))
-    few = run_plan(plan.cells[:4], plan.pools, two)
-    assert without_seconds(few).equals(without_seconds(plan.first[: len(few)]))
 
 
 def test_the_curve_of_shares_trains_only_what_is_not_on_it(plan) -> None:
@@ -147,48 +127,6 @@ def test_variations_by_real_generators(plan) -> None:
     with pytest.raises(EmodiffError, match="leaks"):
         run_audited_plan(swapped, pools, plan.settings)
     assert run_audited_plan(cells, pools, plan.settings)["arm"].nunique() == 2
-
-
-def kill_one(cluster, cells: int, done: list[int]) -> None:
-    "Kill a worker when half of the cells are there; `done` counts them."
-    def count() -> int:
-        return sum(p.suffix == "" for p in (runs_dir() / "cell").glob("*"))
-
-    while count() < cells // 2:
-        time.sleep(0.02)
-    done.append(count())
-    worker = next(iter(cluster.workers.values()))
-    worker.auto_restart = False  # the plan must live with what is left
-    os.kill(worker.pid, 9)
-
-
-@needs_dask
-def test_a_plan_survives_the_death_of_a_dask_worker(plan, home: Path) -> None:
-    from distributed import LocalCluster
-
-    for name in ("distributed.nanny", "distributed.scheduler", "distributed.worker"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    (runs_dir() / "cell").mkdir(parents=True)
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None,
-                      silence_logs=logging.CRITICAL) as cluster:
-        far = replace(plan.settings, protocol=replace(plan.settings.protocol,
-                                                      cluster=cluster.scheduler_address))
-        done: list[int] = []
-        killer = threading.Thread(target=kill_one, args=(cluster, len(plan.cells), done))
-        killer.start()
-        there = run_plan(plan.cells, plan.pools, far)
-        killer.join()
-    assert len(plan.cells) // 2 <= done[0] < len(plan.cells)
-    assert without_seconds(there).equals(without_seconds(plan.first))
-
-
-@needs_dask
-def test_a_scheduler_that_does_not_answer_is_one_sentence() -> None:
-    def connect() -> None:
-        with dask_client("tcp://127.0.0.1:9", patience=1):
-            pass
-
-    assert "no Dask scheduler answers" in error_message(connect)
 
 
 def test_a_stored_pool_of_memory_is_the_pool(plan) -> None:

@@ -6,7 +6,7 @@
 __all__ = ['CELL_CODE', 'Cell', 'run_cell', 'within_cells', 'share_cells', 'low_resource_rows', 'low_resource_pools',
            'low_resource_cells', 'low_resource_arms', 'cross_cells', 'adaptation_cells', 'adaptation_arms']
 
-# %% ../../nbs/04_recognition/06_cells.ipynb #223c3ebd
+# %% ../../nbs/04_recognition/06_cells.ipynb #b6f8623a
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..base.cache import code_version
 from ..base.core import rng_for, seed_for
 from ..base.settings import Classifier, Protocol, Settings, replace
 from .arms import ARMS, COPIES, VARIED, Arm
