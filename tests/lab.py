@@ -1,6 +1,6 @@
 """JupyterLab for real: chapter 05 and the playground, run in a headless Chromium as a reader would.
 
-    python tests/lab.py [--shots FOLDER] [05_cross_corpus | 07d_playground ...]
+    python tests/lab.py [--shots FOLDER] [05_cross_corpus | 03_playground ...]
 
 Starts its own JupyterLab on a copy of the notebooks in a temporary folder, opens each in the
 browser, runs all cells from the menu, and looks at what is on the page. Without JupyterLab or a
@@ -28,13 +28,14 @@ from browser import NAMES, ROOT, SOUNDS, Tab, browser, chromium
 LIMIT = 900  # seconds a notebook may take
 QUIET = {"@jupyterlab/apputils-extension/notification": {"fetchNews": "false"},
          "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"}}
-# what JupyterLab itself says in its console is not ours to mend
+# what JupyterLab itself says in its console is not ours to fix
 OURS = ("emodiff", "widget", "ipywidgets", "audio", "comm", "uncaught")
 
 
 def copy_notebook(name: str, folder: Path) -> None:
     "A notebook without outputs; a chapter asks for the preset 'smoke'."
-    notebook = json.loads((ROOT / "nbs" / f"{name}.ipynb").read_text("utf-8"))
+    path = next((ROOT / "nbs").rglob(f"{name}.ipynb"))
+    notebook = json.loads(path.read_text("utf-8"))
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
             cell["outputs"], cell["execution_count"] = [], None
@@ -227,7 +228,7 @@ def check_playground(tab: Tab, home: Path) -> tuple[list[str], str]:
 
 
 CHECKS: dict[str, Callable[[Tab, Path], tuple[list[str], str]]] = {
-    "05_cross_corpus": check_chapter, "07d_playground": check_playground}
+    "05_cross_corpus": check_chapter, "03_playground": check_playground}
 
 
 def shoot(tab: Tab, path: Path) -> None:

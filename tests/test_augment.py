@@ -1,4 +1,5 @@
 """Augmenting a reader's own corpus: killed runs, faulty tables, hostile names, real speech."""
+import csv
 import json
 import os
 import shutil
@@ -235,7 +236,7 @@ def test_hostile_names_stay_text(root: Path, whole: pd.DataFrame, hifigan: str) 
     rows["speaker"] = rows["speaker"].replace("Ses01F", evil)
     rows["text"] = "<img src=x onerror=alert(2)>"
     rows["note"] = "=1+1\rX"
-    rows.to_csv(root / "hostile.csv", index=False)
+    rows.to_csv(root / "hostile.csv", index=False, quoting=csv.QUOTE_ALL)
     made = augment(root / "hostile.csv", root / "hostile", Request(1, hifigan), SMOKE, log=quiet)
     text, page = made.report.read_text("utf-8"), Outside()
     page.feed(text)

@@ -155,7 +155,7 @@ def duration_text(seconds: float) -> str:
     return (f"{max(1, round(seconds))} s" if seconds < 90 else f"{seconds / 60:.0f} min"
             if seconds < 5400 else f"{seconds / 3600:.1f} h")
 
-
+# %% ../../nbs/07_augment/01_cost.ipynb #06949856
 def cost_sentence(cost: pd.DataFrame, device: str) -> str:
     "The cost in words: the sum first, then one line per stage."
     lines = [f"about {duration_text(cost['seconds'].sum())} on this machine ({device}) and "

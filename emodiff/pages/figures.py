@@ -42,12 +42,18 @@ def noise_and_denoise(
     row = int(np.flatnonzero(long & known)[0])
     x0 = torch.from_numpy(np.array(real.mels[row : row + 1], np.float32))
     vectors = embed_prompts(real.table.iloc[[row]], generator.settings.denoiser).vectors
-    sampling, visited = settings.sampling, {}
+    sampling = settings.sampling
+    visited: dict[int, torch.Tensor] = {}
     chain = sampling_chain(generator.diffusion, sampling.sampler, sampling.steps)
     guided = Guided(generator, vectors, sampling.guidance)
-    end = walk_chain(lambda x, t: guided(visited.setdefault(t, x.clone()), t), chain,
-                     sampling.sampler, SampleNoise([1], (80, 256), device))
-    times = sorted({min(visited, key=lambda t, w=w: abs(t - w)) for w in (*steps, max(visited))})
+
+    def recorded(x: torch.Tensor, t: int) -> torch.Tensor:
+        "The network's output, with its input kept."
+        return guided(visited.setdefault(t, x.clone()), t)
+
+    end = walk_chain(recorded, chain, sampling.sampler, SampleNoise([1], (80, 256), device))
+    wished = [*steps, max(visited)]
+    times = sorted({list(visited)[np.abs(np.array(list(visited)) - w).argmin()] for w in wished})
     rng, forward, reverse = torch.Generator().manual_seed(0), {0: x0}, {0: end}
     for t in times:
         # Eq. 1: x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps

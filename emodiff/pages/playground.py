@@ -162,7 +162,7 @@ def _wav_bytes(speech: PlaygroundSpeech) -> bytes:
     with tempfile.TemporaryDirectory() as tmp:
         return write_wav(speech.wave, Path(tmp) / "speech.wav", speech.rate).read_bytes()
 
-
+# %% ../../nbs/09_pages/03_playground.ipynb #4554f7a1
 def _file_stem(prompt: Prompt) -> str:
     "A file name: the same for the same prompt, another for another one."
     about = "-".join(part for part in (prompt.emotion, prompt.corpus, prompt.speaker) if part)
@@ -187,6 +187,7 @@ def save_speech(
 
 # %% ../../nbs/09_pages/03_playground.ipynb #5f034d9c
 _FIELD = {"style": {"description_width": "4.5rem"}, "layout": {"width": "15rem"}}
+_WRAP = {"flex_flow": "row wrap", "align_items": "center"}
 _GENDERS = (("not said", ""), ("a woman", "female"), ("a man", "male"))
 
 
@@ -250,17 +251,14 @@ class Playground:
         self.keep = w.Button(description="Save", icon="download", disabled=True)
         rows = [[f["emotion"], f["who"], f["gender"]], [f["text"]],
                 [f["sampler"], f["steps"], f["guidance"]], [f["seed"], self.button]]
-        wrap = {"flex_flow": "row wrap", "align_items": "center"}
-        self.box = w.VBox([*(w.HBox(row, layout=wrap) for row in rows), self.said, self.picture,
-                           self.player, w.HBox([self.folder, self.keep], layout=wrap)])
+        self.box = w.VBox([*(w.HBox(row, layout=_WRAP) for row in rows), self.said, self.picture,
+                           self.player, w.HBox([self.folder, self.keep], layout=_WRAP)])
         self.button.on_click(lambda _: self._press(self._speak))
         self.keep.on_click(lambda _: self._press(self._save))
 
-    def _ipython_display_(self) -> None:
+    def _repr_mimebundle_(self, **options: Any) -> Any:
         "What a notebook shows of it."
-        from IPython.display import display
-
-        display(self.box)
+        return self.box._repr_mimebundle_(**options)
 
     def _log(self, text: str, error: bool = False) -> None:
         "Say something below the buttons."
@@ -293,10 +291,9 @@ class Playground:
         self.speech = made = speak_prompt(self.generator, prompt, self.vocoder, self._look)
         who = f"{corpus} {speaker}".strip() or "anybody"
         self.picture.value = _captioned_mel(
-            made.mel, f"{who}, {prompt.emotion}: {prompt.text} (0 to 2.97 s from left to right, "
-            "80 Mel bands up to 8 kHz)")
-        self.player.value = player_html(_wav_bytes(made), f"{prompt.emotion}: {prompt.text}",
-                                        "audio/wav")
+            made.mel, f"{who}, {prompt.emotion}: {prompt.text} (2.97 s, 80 Mel bands up to 8 kHz)")
+        said = f"{prompt.emotion}: {prompt.text}"
+        self.player.value = player_html(_wav_bytes(made), said, "audio/wav")
         self._log(f"{len(made.wave) / made.rate:.1f} s of speech, made in {made.seconds:.1f} s, "
                   f"heard through {self.voice}.")
 

@@ -52,17 +52,20 @@ def read_claims(
         if "source" not in table:
             numbered = table["section"].str.match(r"\d", na=False)
             table["source"] = np.where(numbered, "paper", "question")
-        unit = "MAD" if path.stem.startswith("table1") else "points of UAR"
-        tables.append(table[[*_CLAIM_COLUMNS, "source"]].assign(unit=unit))
+        mad = path.stem.startswith("table1")
+        measure = table.get("measure", pd.Series("MAD" if mad else "UAR", table.index))
+        tables.append(table.reindex(columns=[*_CLAIM_COLUMNS, "source", "p_holm"]).assign(
+            unit=measure.where(measure == "MAD", "points of " + measure),
+            section=table["section"].fillna("")))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(
-        columns=[*_CLAIM_COLUMNS, "source", "unit"])
+        columns=[*_CLAIM_COLUMNS, "source", "p_holm", "unit"])
 
 # %% ../../nbs/09_pages/02_results.ipynb #6b143178
 def _fold(summary: str, lines: list[str]) -> list[str]:
     "Lines behind a summary."
     return ["<details>", f"<summary>{html.escape(summary)}</summary>", "", *lines, "", "</details>"]
 
-
+# %% ../../nbs/09_pages/02_results.ipynb #baca66af
 def _claims_part(
     claims: pd.DataFrame,  # of one source
     head: str,  # of the first column
@@ -70,6 +73,7 @@ def _claims_part(
     "Claims as a table, and each as the sentence that its chapter wrote."
     if claims.empty:
         return ["No chapter has judged one yet."]
+    claims = claims.assign(verdict=claims["verdict"].mask(claims["gain"].isna(), "not compared"))
     counts = claims["verdict"].value_counts()
 
     def number(value: float) -> str:
@@ -77,11 +81,12 @@ def _claims_part(
         return f"{round(value, 9) + 0.0:+.3g}"
 
     lines = [", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items())) + ".", "",
-             f"| {head} | section | difference | 95 % interval | speakers | here |",
-             "|:--|:--|:--|:--|:--|:--|"]
+             f"| {head} | section | difference | 95 % interval | p (Holm) | speakers | here |",
+             "|:--|:--|:--|:--|:--|:--|:--|"]
     lines += [f"| {c.claim} | {c.section} | "
-              + ("not compared here | " if np.isnan(c.gain) else f"{number(c.gain)} {c.unit} | ")
+              + ("| " if np.isnan(c.gain) else f"{number(c.gain)} {c.unit} | ")
               + ("" if np.isnan(c.low) else f"{number(c.low)} to {number(c.high)}")
+              + (" | " if np.isnan(c.p_holm) else f" | {c.p_holm:.2g}")
               + f" | {c.speakers} | **{c.verdict}** |" for c in claims.itertuples()]
     return [*lines, "", *_fold("In words", [f"- {text}" for text in claims["text"]])]
 
@@ -112,7 +117,7 @@ def _read_records(out_dir: Path) -> list[dict[str, Any]]:
     return [json.loads(p.read_text("utf-8"))
             for p in sorted((out_dir / "notebooks").glob("*.record.json"))]
 
-
+# %% ../../nbs/09_pages/02_results.ipynb #e2964342
 def _made_part(records: list[dict[str, Any]]) -> list[str]:
     "The chapters' parameters and settings."
     if not records:
