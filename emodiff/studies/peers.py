@@ -539,7 +539,7 @@ def _network_rate(
         forward().float().square().mean().backward()
 
     ahead, flops = torch.no_grad()(forward), (_flops(torch.no_grad()(forward)), _flops(both))
-    found: list[tuple[float, float, float]] = []
+    found: list[tuple[float, ...]] = []  # forward, forward and backward, matrix product
     with torch_threads(threads or torch.get_num_threads()):
         start = time.monotonic()
         while not found or time.monotonic() - start < 3 * seconds:
@@ -573,7 +573,7 @@ def sampling_speed(
     batch: int = 64,  # samples at once; the paper: 64
     steps: int = 10,  # of each chain that is timed
     seconds: float = 5.0,  # how long to measure
-) -> dict[str, float]:  # steps per second, TFLOP/s, share of the matrix rate, GiB
+) -> dict[str, Any]:  # steps per second, TFLOP/s, share of the matrix rate, GiB
     "How fast a generator is sampled with dpm and without guidance."
     device, settings = generator.device, generator.settings
     vectors = np.zeros((batch, *generator.prompt), np.float32)
@@ -847,11 +847,13 @@ def startup_race(
 def compiled_race() -> dict[str, Callable[[], Any]]:
     "A fresh process of the tests, its modules compiled each time or once."
     name, folder = "first cell of chapter 04", tempfile.TemporaryDirectory()
-    kinds = {"compiled each time": "1", "compiled once": ""}
-    entries = {kind: startup_race([name], PYTHONDONTWRITEBYTECODE=never, PYTHONPYCACHEPREFIX=str(
-        Path(folder.name) / kind))[name] for kind, never in kinds.items()}
-    # the folder lives as long as the entries
-    return {kind: lambda entry=entry, _=folder: entry() for kind, entry in entries.items()}
+
+    def run(kind: str, never: str) -> Callable[[], Any]:
+        "A fresh process; the folder lives as long as the entries."
+        return lambda: startup_race([name], PYTHONDONTWRITEBYTECODE=never, PYTHONPYCACHEPREFIX=str(
+            Path(folder.name) / kind))[name]()
+
+    return {"compiled each time": run("each", "1"), "compiled once": run("once", "")}
 
 # %% ../../nbs/06_studies/02_peers.ipynb #0a8c4f72
 def before_and_after(
