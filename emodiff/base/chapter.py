@@ -10,14 +10,13 @@ __all__ = ['MOST_BYTES', 'save_table', 'save_figure', 'check_parameters', 'chapt
 import ast
 import contextlib
 import io
+import math
 import os
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from emodiff.base.core import (
     EmodiffError,
@@ -46,7 +45,7 @@ def save_table(
     shown = (table if shown is None else shown).copy()
     for column in shown.columns:
         if shown[column].dtype.kind == "f":
-            shown[column] = ["n/a" if np.isnan(v) else f"{v:.{digits}f}" for v in shown[column]]
+            shown[column] = ["n/a" if math.isnan(v) else f"{v:.{digits}f}" for v in shown[column]]
         shown[column] = shown[column].astype(object).where(shown[column].notna(), "n/a")
     text = shown.to_markdown(index=False, disable_numparse=True)
     write_text(out / f"{name}.md", (f"{caption}\n\n" if caption else "") + text + "\n")

@@ -166,7 +166,7 @@ class Diffusion:
 # %% ../../nbs/00_base/01_settings.ipynb #e80f896e
 def _is_encoder(name: str) -> bool:
     "Whether a text encoder can have this name: 'minilm', a folder, 'bert-...' or 'owner/name'."
-    return (name == "minilm" or Path(name).expanduser().is_dir()
+    return (name == "minilm" or bool(name) and Path(name).expanduser().is_dir()
             or re.fullmatch(r"(bert-|[\w.-]+/)[\w.-]+", name) is not None)
 
 # %% ../../nbs/00_base/01_settings.ipynb #805568a3
