@@ -121,7 +121,7 @@ def same_step(plan: Plan) -> Iterator[dict[str, Any]]:
     import torch
 
     from emodiff.base.workers import ProcessGroup
-    from emodiff.generator.training import draw_micro_batch, segment_losses, set_up_training
+    from emodiff.generator.training import segment_losses, set_up_training
 
     real = load_packed(plan)
     real = real.take(range(min(len(real), plan.small(64, 8))))
@@ -138,18 +138,18 @@ def same_step(plan: Plan) -> Iterator[dict[str, Any]]:
                                          denoiser=SMALL, training={"batch": 8, "precision": kind})
                     job, state, *_ = set_up_training(real, s_here, device, 0, ProcessGroup())
                     with torch.no_grad():  # the last layer begins at zero: let all layers count
-                        for p in state.params:
+                        for p in state.params.values():
                             noise = torch.randn(p.shape, generator=torch.Generator().manual_seed(1))
                             p.add_(0.02 * noise.to(device))
                     if "drawn" not in found:
-                        found["drawn"] = draw_micro_batch(state.draws, s.training.batch,
+                        found["drawn"] = state.draws.micro_batch(s.training.batch,
                                                           job.diffusion.T, job.vectors.shape[1],
                                                           job.mels.shape[1:])
                     rows, t, _, noise, drop = (x.to(device) for x in found["drawn"])
                     t[0] = 0  # the likelihood's own term
                     terms = segment_losses(job, state.net, rows, t, noise, drop)
                     terms["loss"].mean().backward()
-                    grads = torch.cat([p.grad.flatten().float().cpu() for p in state.params
+                    grads = torch.cat([p.grad.flatten().float().cpu() for p in state.params.values()
                                        if p.grad is not None])
                     found[device if device != "cpu" or "cpu" not in found else "again"] = (
                         terms["loss"].detach().float().cpu(), grads)
@@ -176,7 +176,7 @@ def same_samples(plan: Plan) -> Iterator[dict[str, Any]]:
     s = settings_of("demo", denoiser=SMALL, training={"precision": "fp32"})
     job, state, *_ = set_up_training(real, s, "cpu", 0, ProcessGroup())
     with torch.no_grad():
-        for p in state.params:
+        for p in state.params.values():
             p.add_(0.02 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1)))
     prompt = job.vectors[job.index[:4]]
     for sampler in ("ancestral", "ddim", "dpm"):
