@@ -1,4 +1,4 @@
-"""`emodiff reproduce` runs a chapter again when, and only when, something that decides its results has changed."""
+"""`emodiff reproduce` runs a chapter again when, and only when, its results may change."""
 import json
 from pathlib import Path
 
