@@ -451,9 +451,6 @@ def _plan_standin(
     settings: Standin,
 ) -> _StandinPlan:
     "The plan of a stand-in corpus; speakers beyond those its layout can name are left out."
-    if settings.speakers < 1 or settings.lines < 1:
-        raise EmodiffError("the stand-ins need at least one speaker and one line; "
-                           f"got {settings.speakers} and {settings.lines}.")
     fill, speakers, lines = _PLANS[corpus]
     settings = replace(settings, speakers=min(settings.speakers, speakers),
                        lines=min(settings.lines, lines))
