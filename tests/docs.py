@@ -67,8 +67,10 @@ def main() -> int:
         out = Path(tmp) / "site"
         subprocess.run([sys.executable, str(ROOT / "docs" / "build.py"), str(out)], check=True)
         with served(out) as site, browser("--window-size=1280,1000") as tab:
-            found = {"search": check_search(tab, site, "betas_for", "02a_diffusion.html")
-                     + check_search(tab, site, "classifier-free guidance", "02d_sampling.html")}
+            pages = {"betas_for": "02_generator_00_diffusion.html",
+                     "classifier-free guidance": "02_generator_08_sampling.html"}
+            found = {"search": [fault for words, page in pages.items()
+                                for fault in check_search(tab, site, words, page)]}
             for path in sorted(out.glob("*.html")):
                 found[path.name] = check_page(tab, f"{site}/{path.name}")
                 if args.shots:

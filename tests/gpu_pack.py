@@ -40,7 +40,7 @@ def pack_segments(segments, path: Path) -> None:  # type: ignore[no-untyped-def]
 
 def pack_prompts(tables: list[pd.DataFrame], made_up: bool) -> None:
     "A vector for every phrase of the tables, real for MiniLM, random for bert-base-uncased."
-    from emodiff.base.core import data_dir, digest, rng_for
+    from emodiff.base.core import digest, rng_for
     from emodiff.base.settings import load_preset
     from emodiff.generator import prompts
 
@@ -52,9 +52,9 @@ def pack_prompts(tables: list[pd.DataFrame], made_up: bool) -> None:
             prompts.embed_prompts(table, settings.denoiser)
             continue
         width = 384 if encoder == "minilm" else BERT_WIDTH
-        distinct, _ = prompts.prompts(table, condition)
+        distinct, _ = prompts._distinct_prompts(table, condition)
         found = sorted({p for prompt in distinct for p in prompt if p})
-        path = data_dir() / "cache" / "prompts" / f"{prompts._encoder_id(encoder)}.npz"
+        path = prompts._store_path(encoder)
         path.parent.mkdir(parents=True, exist_ok=True)
         old = dict(np.load(path)) if path.exists() else {"keys": np.array([], "U32"),
                                                          "vectors": np.zeros((0, width))}

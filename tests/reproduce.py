@@ -20,8 +20,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from emodiff.core import digest
-from emodiff.report import made_files
+from emodiff.base.core import digest
+from emodiff.pages.results import made_files
 
 CHAPTERS = ("03_synthetic_data", "04_within_corpus", "05_cross_corpus")
 

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE, NBS = ROOT / "emodiff", ROOT / "nbs"
-# whoever stands later may import from whoever stands before; studies and pages do not know each other
+# whoever stands later may import from whoever stands before; studies and pages stay apart
 FLOORS = ["base", "speech", "generator", "recognition", "studies", "pages", "augment", "app"]
 METHOD = sorted(p for p in NBS.glob("*/*.ipynb") if ".ipynb_checkpoints" not in p.parts)
 CHAPTERS = sorted(NBS.glob("*.ipynb"))

@@ -30,7 +30,7 @@ from emodiff.base.settings import (
 )
 from ..base.workers import leave_processes
 
-# %% ../../nbs/10_app/02_cli.ipynb #ffbfcde1
+# %% ../../nbs/10_app/02_cli.ipynb #337a9413
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]},
                   help="Synthetic emotional speech by diffusion, and what it adds to emotion "
@@ -50,13 +50,13 @@ def _examples(*lines: str) -> str:
     "The examples at the end of a command's help."
     return "\n\n".join(["[bold]Examples[/bold]", *lines])
 
-
+# %% ../../nbs/10_app/02_cli.ipynb #ffbfcde1
 def _say(*words: object) -> None:
     "Print, but only in the first of several processes."
     if os.environ.get("RANK", "0") == "0":
         print(*words, flush=True)
 
-# %% ../../nbs/10_app/02_cli.ipynb #092703cf
+# %% ../../nbs/10_app/02_cli.ipynb #2e9f8b88
 @app.command("reproduce", epilog=_examples(
     "emodiff reproduce", "emodiff reproduce --preset smoke --only 03,04",
     "emodiff reproduce --arms all --shares 0.5,1,2 --gans all --out-dir figures/demo-all",
@@ -96,7 +96,7 @@ def reproduce_command(
         return show_chapters(tasks, preset)
     print(f"results: {run_chapters(tasks)}")
 
-
+# %% ../../nbs/10_app/02_cli.ipynb #092703cf
 def _whole_path(text: str) -> str:
     "A path that means the same from every folder; '' stays empty."
     return str(Path(text).expanduser().resolve()) if text else ""

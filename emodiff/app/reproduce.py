@@ -223,7 +223,7 @@ def _file_times(out_dir: Path) -> dict[Path, int]:
 
     return {p: p.stat().st_mtime_ns for p in made_files(out_dir)} if out_dir.is_dir() else {}
 
-# %% ../../nbs/10_app/00_reproduce.ipynb #781cadc2
+# %% ../../nbs/10_app/00_reproduce.ipynb #ff038354
 def _run_chapter(task: ChapterTask) -> None:
     "Run one chapter and record what it made."
     folder = task.record.parent
@@ -247,7 +247,7 @@ def _run_chapter(task: ChapterTask) -> None:
             for p, when in sorted(_file_times(task.out_dir).items()) if before.get(p) != when}
     _write_record(task, seconds, made)
 
-
+# %% ../../nbs/10_app/00_reproduce.ipynb #781cadc2
 def _write_record(task: ChapterTask, seconds: float, made: dict[str, str]) -> None:
     "Write down what was made, with what, and how long it took."
     from emodiff.generator.vocoder import vocoder_name

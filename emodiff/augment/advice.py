@@ -63,7 +63,7 @@ def _group_speech(
         made[g] = cached_synthesis(part, len(plan), settings, device, seed + g, plan)
     return made
 
-# %% ../../nbs/07_augment/02_advice.ipynb #c5818e8f
+# %% ../../nbs/07_augment/02_advice.ipynb #8265b2b9
 @dataclass(frozen=True)
 class HeldOutTrial:
     "A test on held-out speakers."
@@ -71,7 +71,7 @@ class HeldOutTrial:
     uar: pd.DataFrame  # from `summarise`: one row per arm
     generators: tuple[str, ...]  # keys of the generators that it used
 
-
+# %% ../../nbs/07_augment/02_advice.ipynb #c5818e8f
 def held_out_trial(
     real: Segments,  # of at least two speakers
     share: float,  # synthetic segments per real one
@@ -101,7 +101,7 @@ def held_out_trial(
     return HeldOutTrial(predictions, summarise(predictions, p),
                         tuple(one.generator.key for one in made.values()))
 
-# %% ../../nbs/07_augment/02_advice.ipynb #88af3d27
+# %% ../../nbs/07_augment/02_advice.ipynb #40f9abad
 @dataclass(frozen=True)
 class Advice:
     "What to do with the synthetic speech."
@@ -109,7 +109,7 @@ class Advice:
     verdict: str  # 'use it', 'do not use it' or 'no advice'
     gains: pd.DataFrame  # against, gain, low, high: points of UAR
 
-
+# %% ../../nbs/07_augment/02_advice.ipynb #88af3d27
 def no_advice(why: str) -> Advice:
     "The advice where nothing could be tested."
     return Advice(f"No honest advice can be given: {why}.", "no advice",
@@ -148,7 +148,7 @@ def advise(
                    "hardly have been seen." if n < FEW_SPEAKERS and value - low >= 1 else "."))
     return Advice(text, "do not use it", gains)
 
-# %% ../../nbs/07_augment/02_advice.ipynb #6dc18157
+# %% ../../nbs/07_augment/02_advice.ipynb #f52787c8
 @dataclass(frozen=True)
 class SpeechQuality:
     "How close the delivered speech comes to the real one."
@@ -159,7 +159,7 @@ class SpeechQuality:
         "One number of `heard`."
         return float(self.heard.set_index("speech").loc[speech, column])
 
-
+# %% ../../nbs/07_augment/02_advice.ipynb #6dc18157
 def speech_quality(
     real: Segments, synthetic: Segments, settings: Settings, device: str = "cpu",
 ) -> SpeechQuality:

@@ -36,7 +36,7 @@ def untestable(
     lone = ", ".join(speakers.index[speakers < 2])
     return f"only one speaker has speech that is {lone}, so it cannot be held out" if lone else ""
 
-# %% ../../nbs/07_augment/01_cost.ipynb #e3ebead6
+# %% ../../nbs/07_augment/01_cost.ipynb #4932e023
 @dataclass(frozen=True)
 class Workload:
     "How much there is to do."
@@ -47,7 +47,7 @@ class Workload:
     tested: int  # utterances that the test's generators make
     fits: int  # recognisers
 
-
+# %% ../../nbs/07_augment/01_cost.ipynb #e3ebead6
 def count_work(
     table: pd.DataFrame,  # a manifest: speaker, emotion, seconds
     per_emotion: int,  # utterances of each emotion asked for

@@ -91,7 +91,7 @@ def save_figure(
                            bbox_inches="tight")
     return path
 
-# %% ../../nbs/00_base/03_chapter.ipynb #623eed86
+# %% ../../nbs/00_base/03_chapter.ipynb #063b0476
 def _declared(cells: list[str]) -> dict[str, str]:
     "The types in a notebook's parameters cell, `seeds: int = 0`, read from the cells run so far."
     found: dict[str, str] = {}
@@ -101,7 +101,7 @@ def _declared(cells: list[str]) -> dict[str, str]:
                       if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)}
     return found
 
-
+# %% ../../nbs/00_base/03_chapter.ipynb #623eed86
 def _injected(cells: list[str]) -> dict[str, Any]:
     "The values that papermill put into the notebook, read from the cells run so far."
     values: dict[str, Any] = {}

@@ -102,7 +102,7 @@ def temporary_home() -> Path:
     os.environ["EMODIFF_HOME"] = folder.name
     return Path(folder.name).resolve()
 
-# %% ../../nbs/00_base/00_core.ipynb #8d97429c
+# %% ../../nbs/00_base/00_core.ipynb #265162fa
 @contextlib.contextmanager
 def atomic(path: Path | str) -> Iterator[Path]:
     "A temporary path beside `path`, renamed to it when the block ends well, removed when not."
@@ -126,7 +126,7 @@ def atomic(path: Path | str) -> Iterator[Path]:
     finally:
         tmp.unlink(missing_ok=True)
 
-
+# %% ../../nbs/00_base/00_core.ipynb #8d97429c
 def _umask() -> int:
     "The permissions that new files lack."
     mask = os.umask(0)

@@ -21,7 +21,7 @@ from pydantic import Strict, TypeAdapter, ValidationError
 
 from .core import EmodiffError, one_of
 
-# %% ../../nbs/00_base/01_settings.ipynb #937f8712
+# %% ../../nbs/00_base/01_settings.ipynb #027219b9
 _MUST_BE = {
     "int": "a whole number", "float": "a number", "bool": "true or false", "string": "text",
     "tuple": "a list", "missing": "a longer list", "too": "a shorter list",
@@ -50,12 +50,12 @@ def _sentence(
     rule = _MUST_BE.get(kind) or _MUST_BE.get(kind.split("_")[0]) or f"otherwise ({first['msg']})"
     return f"setting {name} must be {rule.format(**first.get('ctx', {}))}, not {value!r:.80}."
 
-
+# %% ../../nbs/00_base/01_settings.ipynb #2a7b5a5e
 def _full_name(cls: Any, field: str) -> str:
     "'training.batch', or a field of Settings itself."
     return field if cls.__name__ == "Settings" else f"{cls.__name__.lower()}.{field}"
 
-
+# %% ../../nbs/00_base/01_settings.ipynb #937f8712
 def _unknown(cls: Any, name: str) -> str:
     "The sentence for a field that a settings class does not have."
     known = ", ".join(f.name for f in dataclasses.fields(cls))
@@ -376,7 +376,7 @@ def replace(settings: Any, /, **changes: Any) -> Any:
         raise EmodiffError(_unknown(type(settings), name))
     return dataclasses.replace(settings, **changes)
 
-# %% ../../nbs/00_base/01_settings.ipynb #cf6f3662
+# %% ../../nbs/00_base/01_settings.ipynb #5ec1912f
 def load_preset(
     name: str = "demo",  # one of PRESETS
     **changes: dict[str, Any],  # further changes by concern, e.g. training={'steps': 10}
@@ -389,7 +389,7 @@ def load_preset(
             parts[concern] = replace(parts[concern], **fields)
     return Settings(preset=name, machine="one GPU" if name == "paper" else "2 cores", **parts)
 
-
+# %% ../../nbs/00_base/01_settings.ipynb #cf6f3662
 def _concerns() -> dict[str, Any]:
     "The settings class of each concern."
     fields = dataclasses.fields(Settings)

@@ -116,7 +116,7 @@ def _no_bar() -> Iterator[None]:
         if before is not None:
             os.environ["EMODIFF_PROGRESS"] = before
 
-# %% ../../nbs/09_pages/03_playground.ipynb #05f6035f
+# %% ../../nbs/09_pages/03_playground.ipynb #38af159f
 _PICTURES = 24  # looks at one utterance, at most about
 _SILENT = 1e-4  # root mean square below which nothing can be heard
 
@@ -131,7 +131,7 @@ class PlaygroundSpeech:
     rate: int  # samples per second
     seconds: float  # that it took to make
 
-
+# %% ../../nbs/09_pages/03_playground.ipynb #05f6035f
 def speak_prompt(
     generator: Generator,  # of `load_generator`
     prompt: Prompt,

@@ -68,7 +68,7 @@ def _interval(values: np.ndarray, centre: float, n: int) -> tuple[float, float]:
     low, high = np.percentile(values, [2.5, 97.5])
     return float(centre + wider * (low - centre)), float(centre + wider * (high - centre))
 
-# %% ../../nbs/04_recognition/09_statistics.ipynb #324ec6a3
+# %% ../../nbs/04_recognition/09_statistics.ipynb #e793922c
 # of the recalls of the classes
 MEASURES: dict[str, Any] = {"UAR": np.nanmean, "lowest recall": np.nanmin}
 
@@ -78,7 +78,7 @@ def _resampled(weights: np.ndarray, counts: np.ndarray, measure: str = "UAR") ->
     pooled = np.einsum("rn,snij->rsij", weights, counts)
     return 100 * MEASURES[measure](recalls(pooled), axis=-1).mean(-1)
 
-
+# %% ../../nbs/04_recognition/09_statistics.ipynb #324ec6a3
 def bootstrap_interval(
     counts: np.ndarray,  # (seeds, speakers, 4, 4)
     resamples: int = 1000,  # of the speakers, with replacement

@@ -159,12 +159,12 @@ def _fetch_file(
                            "that you may write to.") from e
     return path
 
-# %% ../../nbs/01_speech/03_download.ipynb #db1be477
+# %% ../../nbs/01_speech/03_download.ipynb #8db17993
 def _member_parts(name: str) -> list[str]:
     "The folders and the name of an archive's member, whichever slash it uses."
     return re.split(r"[/\\]", name.rstrip("/\\"))
 
-
+# %% ../../nbs/01_speech/03_download.ipynb #db1be477
 def _check_members(
     archive: Path,  # for the error
     members: list[zipfile.ZipInfo],
