@@ -1,4 +1,6 @@
 """The command line: what a wrong argument says, and that a dry run does nothing."""
+import configparser
+import importlib
 from pathlib import Path
 
 import pytest
@@ -70,3 +72,12 @@ def test_a_dry_run_of_augment_makes_nothing(home: Path) -> None:
 def test_every_command_has_examples(home: Path) -> None:
     for command in ("reproduce", "prepare", "train", "sample", "augment", "download", "doctor"):
         assert "Examples" in said(command, "--help")
+
+
+def test_the_command_is_where_the_package_says() -> None:
+    "The console script of settings.ini names a function that is there."
+    ini = configparser.ConfigParser(delimiters=["="])
+    ini.read(Path(__file__).resolve().parent.parent / "settings.ini", encoding="utf-8")
+    name, target = ini["DEFAULT"]["console_scripts"].split("=")
+    module, function = target.split(":")
+    assert name == "emodiff" and callable(getattr(importlib.import_module(module), function))
