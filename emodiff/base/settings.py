@@ -74,6 +74,7 @@ def checked(cls: type[_Class]) -> type[_Class]:
 
     @functools.wraps(init)
     def init_in_one_sentence(self: Any, *args: Any, **values: Any) -> None:
+        "As the dataclass does; what is wrong is said in one sentence."
         try:
             init(self, *args, **values)
         except ValidationError as e:

@@ -50,7 +50,7 @@ from emodiff.generator.training import (
     training_set,
     write_trained,
 )
-from ..speech.segments import Segments, labels_of
+from ..speech.segments import IDENTITY, Segments, labels_of
 
 # %% ../../nbs/02_generator/11_gan_training.ipynb #943022dd
 def _speaker_names(table: pd.DataFrame) -> np.ndarray:
@@ -396,9 +396,6 @@ def _asked_labels(plan: pd.DataFrame, config: dict[str, Any]) -> list[Tensor]:
     return [emotion, _one_hot([number[n] for n in people], len(number))]
 
 # %% ../../nbs/02_generator/11_gan_training.ipynb #1d175d9e
-_IDENTITY = ["corpus", "speaker", "utterance", "segment"]  # what tells one segment from another
-
-
 def _source_rows(
     source: Any,  # Segments, real
     plan: pd.DataFrame,  # corpus, speaker, and where known text
@@ -411,8 +408,8 @@ def _source_rows(
         raise EmodiffError("a CycleGAN carries real speech over; give the segments that it was "
                            "trained on as `source`.")
     trained_on = pd.read_csv(folder / "trained_on.csv", dtype=str, keep_default_na=False)
-    rows = source.table[_IDENTITY].astype(str).agg("|".join, axis=1)
-    known = trained_on[_IDENTITY].agg("|".join, axis=1)
+    rows = source.table[IDENTITY].astype(str).agg("|".join, axis=1)
+    known = trained_on[IDENTITY].agg("|".join, axis=1)
     strange = ~rows.isin(known) | source.table["synthetic"].astype(bool)
     if strange.any():
         raise EmodiffError(f"the source's {rows[strange].iloc[0]} is no segment that the CycleGAN "
