@@ -52,7 +52,7 @@ WRONG = [
     ("denoiser", "heads", 0, "heads must be at least 1"),
     ("denoiser", "kernel", 4, r"kernel \(4\) must be odd"),
     ("denoiser", "positions", 5, r"positions \(5\) must be even"),
-    ("denoiser", "condition", "both", "condition must be 'apart' or 'joint'"),
+    ("denoiser", "condition", "both", "condition must be 'apart', 'joint' or 'tokens'"),
     ("denoiser", "encoder", "nope", "encoder must be 'minilm', a folder that is there"),
     ("denoiser", "encoder", "/not/there", "encoder must be 'minilm', a folder that is there"),
     ("classifier", "strides", "4,2", "strides must be a longer list"),

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['EmodiffError', 'one_of', 'error_message', 'home', 'data_dir', 'runs_dir', 'figures_dir', 'shown_path', 'in_test',
-           'temporary_home', 'atomic', 'write_text', 'write_json', 'seed_for', 'rng_for', 'digest', 'package_dir',
-           'targets', 'pick_device', 'pick_precision', 'torch_threads', 'call_seconds', 'seconds_per_call',
-           'peak_memory', 'progress', 'versions']
+           'temporary_home', 'atomic', 'sweep', 'write_text', 'write_json', 'seed_for', 'rng_for', 'digest',
+           'package_dir', 'targets', 'pick_device', 'pick_precision', 'pick_compile', 'to_device', 'torch_threads',
+           'call_seconds', 'seconds_per_call', 'peak_memory', 'progress', 'versions']
 
 # %% ../../nbs/00_base/00_core.ipynb #c9dcf960
 import atexit
@@ -17,6 +17,8 @@ import importlib.util
 import json
 import math
 import os
+import platform
+import re
 import sys
 import tempfile
 import time
@@ -26,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # NumPy and PyTorch are imported where they are used: help must come at once
     import numpy as np
+    from torch import Tensor
 
 # %% ../../nbs/00_base/00_core.ipynb #d0888819
 class EmodiffError(Exception):
@@ -109,8 +112,8 @@ def atomic(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix,
-                                        dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}-{_writer()}.",
+                                        suffix=path.suffix, dir=path.parent)
     except OSError as e:
         raise EmodiffError(f"cannot write {path}: {e.strerror}; free space or choose a folder "
                            "that you may write to.") from e
@@ -132,6 +135,26 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+# %% ../../nbs/00_base/00_core.ipynb #3e9b7d50
+def _writer(pid: int | None = None) -> str:  # None: this process
+    "What the half-written files of a process on this machine are named for."
+    machine = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+    return f"{machine}.{os.getpid() if pid is None else pid}"
+
+# %% ../../nbs/00_base/00_core.ipynb #3e9b7d51
+def sweep(folder: Path | str) -> None:
+    "Remove the files that a killed process was just writing in a folder with `atomic`."
+    for path in Path(folder).glob(".*-*.*.*"):
+        found = re.fullmatch(r"\..*-(\w{6}\.(\d{1,9}))\.[a-z0-9_]{8}(\..*)?", path.name, re.S)
+        if not found or found[1] != _writer(int(found[2])) or os.name == "nt":
+            continue  # not ours, or of another machine
+        try:
+            os.kill(int(found[2]), 0)  # asks only whether the process is there
+        except ProcessLookupError:
+            path.unlink(missing_ok=True)
+        except OSError:  # another user's process
+            pass
 
 # %% ../../nbs/00_base/00_core.ipynb #77529514
 def write_text(path: Path | str, text: str) -> Path:
@@ -203,10 +226,29 @@ def pick_precision(precision: str, device: str) -> str:
 
     if precision != "auto":
         return precision
-    if device.startswith("cuda"):
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    if device.startswith("cuda"):  # a card before Ampere would only imitate it
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
     return "bf16" if native else "fp32"
+
+# %% ../../nbs/00_base/00_core.ipynb #7c1e0b02
+def pick_compile(
+    how: str,  # 'on', 'off' or 'auto' of Training
+    device: str,
+    calls: int,  # of the network
+) -> bool:
+    "Whether torch.compile is used: 'auto' takes it on a GPU where 1,000 calls repay its minute."
+    return how == "on" or (how == "auto" and device.startswith("cuda") and calls >= 1000)
+
+# %% ../../nbs/00_base/00_core.ipynb #7c1e0a01
+def to_device(
+    x: "Tensor",  # a small tensor drawn on the CPU, any shape
+    device: str,
+) -> "Tensor":  # on the device
+    "A tensor on a device: the copy to a GPU goes through pinned memory, and nothing waits for it."
+    if device == "cpu":
+        return x.to(device)
+    return x.pin_memory().to(device, non_blocking=True)
 
 # %% ../../nbs/00_base/00_core.ipynb #58ce1f07
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
 
 import pydantic
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import Strict, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Strict, TypeAdapter, ValidationError
 
 from .core import EmodiffError, one_of
 
@@ -83,6 +83,11 @@ def checked(cls: type[_Class]) -> type[_Class]:
     made.__init__ = init_in_one_sentence
     return made
 
+# %% ../../nbs/00_base/01_settings.ipynb #7c1e0b01
+def _switch_name(value: Any) -> Any:
+    "true and false as 'on' and 'off': older configurations have them."
+    return {"true": "on", "false": "off"}.get(str(value).lower(), value)
+
 # %% ../../nbs/00_base/01_settings.ipynb #9e581a9f
 Count = Annotated[int, Ge(1)]
 CountOrZero = Annotated[int, Ge(0)]  # 0: none, or what the field's comment says
@@ -97,6 +102,7 @@ Shares = Annotated[tuple[Share, ...], Strict(False)]
 Ratios = Annotated[tuple[Positive, ...], Strict(False)]
 Fractions = Annotated[tuple[Fraction, ...], Strict(False)]
 Strides = Annotated[tuple[Count, Count, Count], Strict(False)]
+Switch = Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch_name)]
 
 # %% ../../nbs/00_base/01_settings.ipynb #530006cf
 def _require(concern: str, rules: dict[str, bool]) -> None:
@@ -178,7 +184,8 @@ class Denoiser:
     blocks_before: CountOrZero = 8  # res-blocks before the self-attention (section 3.2)
     blocks_after: CountOrZero = 3  # res-blocks after it (section 3.2)
     kernel: Count = 3  # taps of each 1-D convolution; the paper is silent
-    heads: Count = 4  # heads of the self-attention; the paper is silent
+    heads: Count = 4  # heads of the self-attention; the paper is silent; fast on a GPU up to 128
+    # channels a head
     norm: Literal["group", "none"] = "group"  # before each SiLU; the paper is silent
     time: Literal["scale", "add"] = "scale"  # how t enters a res-block: scale and shift (IDDPM)
     time_channels: Count = 256  # width of the time embedding; the paper is silent
@@ -187,8 +194,8 @@ class Denoiser:
     skip: bool = True  # x_t also goes straight to the output; few channels cannot carry its noise
     condition_channels: Count = 64  # channels of the condition joined to x_t
     encoder: str = "minilm"  # 'minilm' (embedded), a hub name or a folder with a BERT
-    condition: Literal["apart", "joint"] = "apart"  # text, emotion and speaker embedded apart, or
-    # as one joint sentence
+    condition: Literal["apart", "joint", "tokens"] = "apart"  # text, emotion and speaker embedded
+    # apart, as one joint sentence, or as that sentence's tokens (paper)
 
     def __post_init__(self) -> None:
         even = {f"{name} ({getattr(self, name)}) must be even": getattr(self, name) % 2 == 0
@@ -216,7 +223,7 @@ class Training:
     clip: NotNegative = 1.0  # gradient norm; 0 = none (IDDPM)
     accumulate: Count = 1  # micro-batches per step
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where the hardware has it
-    compile: bool = False  # torch.compile; pays on CUDA, costs a minute at the start
+    compile: Switch = "auto"  # torch.compile; auto: on CUDA, where many steps repay its minute
     checkpoint_every: Count = 200  # steps between checkpoints; a killed run resumes from the last
     validate: Decay = 0.0  # share of segments held out for validation bits per dimension
 
@@ -355,7 +362,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "diffusion": {"predict": "eps"},
         "denoiser": {"channels": 1536, "condition_channels": 256, "dilation": 1, "positions": 0,
                      "skip": False,
-                     "encoder": "bert-base-uncased", "condition": "joint"},
+                     "heads": 12, "encoder": "bert-base-uncased", "condition": "tokens"},
         "training": {"steps": 120_000, "batch": 64, "lr": 1e-4, "warmup": 0, "decay": False,
                      "ema": 0.9999, "clip": 0.0, "checkpoint_every": 2000},
         "sampling": {"sampler": "ancestral", "steps": 250, "guidance": 1.0},

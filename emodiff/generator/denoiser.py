@@ -29,7 +29,9 @@ class _Standardise(nn.Module):
         self.null = nn.Parameter(torch.zeros(length, dim))  # at the start, the mean prompt
 
     def fit(self, vectors: Tensor) -> None:  # (P, L, D), distinct prompts of the training rows
-        "Take mean and spread of each part from the prompts seen in training."
+        "Take mean and spread of each part from the prompts seen in training; tokens share theirs."
+        if len(self.mean) == 1:
+            vectors = vectors.flatten(0, 1)[:, None]
         for i in range(vectors.shape[1]):
             known = torch.unique(vectors[:, i], dim=0)
             known = known[(known != 0).any(-1)]
@@ -46,6 +48,12 @@ class _Standardise(nn.Module):
             unknown = unknown | (drop if drop.dim() == 2 else drop[:, None])
         return torch.where(unknown[..., None], self.null, (prompt - self.mean) / self.scale)
 
+# %% ../../nbs/02_generator/04_denoiser.ipynb #7c1e0b04
+def _known_tokens(prompt: Tensor) -> Tensor:  # (B, L, D) to bool (B, L)
+    "Which tokens are there; the first one always counts, so that nothing is divided by zero."
+    first = torch.arange(prompt.shape[1], device=prompt.device) == 0
+    return (prompt != 0).any(-1) | first
+
 # %% ../../nbs/02_generator/04_denoiser.ipynb #ed9e62a6
 class Condition(nn.Module):
     "Text, emotion and speaker vectors to one vector: fully connected + SiLU, self-attention."
@@ -53,12 +61,14 @@ class Condition(nn.Module):
     def __init__(
         self,
         dim: int,  # D, length of BERT's vectors
-        length: int,  # L, vectors per prompt: 3 apart, 1 joint
+        length: int,  # L, vectors per prompt: 3 apart, 1 joint; tokens: any number
         channels: int,  # channels of the result
         heads: int = 4,  # heads of the self-attention
+        tokens: bool = False,  # the vectors are a sentence's tokens, and zeros behind the last
     ):
         super().__init__()
-        width, self.heads = 2 * channels, heads
+        width, self.heads, self.tokens = 2 * channels, heads, tokens
+        length = 1 if tokens else length
         self.standard = _Standardise(dim, length)
         self.part = nn.Parameter(torch.randn(length, width) * 0.02)  # which part a vector is
         self.fc1, self.fc2 = nn.Linear(dim, width), nn.Linear(width, width)
@@ -70,10 +80,16 @@ class Condition(nn.Module):
         "(B, L, D) BERT vectors to (B, channels)."
         h = F.silu(self.fc2(F.silu(self.fc1(self.standard(prompt, drop))))) + self.part
         b, n, w = h.shape
+        there = _known_tokens(prompt) if self.tokens else None
+        mask = None if there is None else there[:, None, None]
         q, k, v = self.qkv(self.norm(h)).view(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        a = F.scaled_dot_product_attention(q, k, v)
+        a = F.scaled_dot_product_attention(q, k, v, mask)
         h = h + self.project(a.transpose(1, 2).reshape(b, n, w))
-        return self.out(h.flatten(1))
+        if there is None:
+            return self.out(h.flatten(1))
+        # the mean over the tokens that are there
+        weight = there.to(h.dtype)[..., None]
+        return self.out((h * weight).sum(1) / weight.sum(1))
 
 # %% ../../nbs/02_generator/04_denoiser.ipynb #568f67e4
 def timestep_embedding(
@@ -116,7 +132,8 @@ class _Stem(nn.Module):
                  frames: int):
         super().__init__()
         added, positions = settings.condition_channels, settings.positions
-        self.condition = Condition(prompt_dim, prompt_len, added)
+        self.condition = Condition(prompt_dim, prompt_len, added,
+                                   tokens=settings.condition == "tokens")
         where = timestep_embedding(torch.arange(frames), positions) if positions else None
         self.register_buffer("where", where, persistent=False)
         # a 1x1 convolution is a linear layer on (B, T, C)

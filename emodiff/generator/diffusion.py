@@ -324,6 +324,14 @@ class _LearnedKl(torch.autograd.Function):
             to_square = (share * weight)[:, None, None] * (z + 1) / (1 + w * square)
         return to_square, (-share * half_gap)[:, None, None] * z, None, None
 
+# %% ../../nbs/02_generator/00_diffusion.ipynb #7c1e0a03
+def _first_step_nll(chain: Chain, error: Tensor, nu: Tensor | None, x0: Tensor, t: Tensor
+                    ) -> Tensor:  # nats, averaged over the bins, (B,)
+    "-log p(x_0 | x_1) of segments at t = 0; error and nu as in `step_bound`."
+    log_sigma = log_variance(chain, nu, error, t)
+    centred = next(chain.coefficients(t, error, "r")) * error  # x0 - x0_hat
+    return discretised_nll(x0, centred, log_sigma, chain.settings.bins).flatten(1).mean(1)
+
 # %% ../../nbs/02_generator/00_diffusion.ipynb #8949c4dd
 def step_bound(
     chain: Chain,
@@ -342,12 +350,14 @@ def step_bound(
         kl = 0.5 * (d + torch.expm1(-d) + weight * (-d).exp() * square.flatten(1).mean(1))
     else:
         kl = _LearnedKl.apply(square, nu, half_gap, weight)
-    first = (t == 0).nonzero().flatten()
-    if len(first):
-        log_sigma = log_variance(chain, None if nu is None else nu[first], error[first], t[first])
-        centred = next(chain.coefficients(t[first], error, "r")) * error[first]  # x0 - x0_hat
-        nll = discretised_nll(x0[first], centred, log_sigma, chain.settings.bins)
-        kl = kl.index_put((first,), nll.flatten(1).mean(1))
+    if t.device.type == "cpu":
+        first = (t == 0).nonzero().flatten()
+        if len(first):
+            found = _first_step_nll(chain, error[first], None if nu is None else nu[first],
+                                    x0[first], t[first])
+            kl = kl.index_put((first,), found)
+    else:  # to count rows would be to wait for the device: take all of them
+        kl = torch.where(t == 0, _first_step_nll(chain, error, nu, x0, t), kl)
     return kl / math.log(2)
 
 # %% ../../nbs/02_generator/00_diffusion.ipynb #8917efa8
@@ -355,7 +365,7 @@ def losses(
     chain: Chain,
     out: Tensor,  # the network's output for x_t, (B, 160, 256)
     x0: Tensor,  # clean segments, (B, 80, 256)
-    t: Tensor,  # steps of the chain, (B,); on the CPU it spares a GPU one wait
+    t: Tensor,  # steps of the chain, (B,)
     noise: Tensor,  # the noise in x_t
 ) -> dict[str, Tensor]:  # loss, mse and vb (the bound's share of the loss), each (B,)
     "The loss of each segment: mse + vb ('hybrid'), T times L_t in bits ('vlb'), or mse."

@@ -331,7 +331,6 @@ def train_gan(
     folder: Path | str,  # leftovers of the same training in it are gone on from
     device: str = "cpu",  # 'cpu', 'cuda' or 'auto'
     seed: int = 0,
-    keep: bool = True,  # keep the checkpoints when the training is finished
 ) -> Path:  # the folder: config.json, model.safetensors, history.csv, trained_on.csv
     "Train a GAN on segments; a killed training goes on where its last checkpoint is."
     device, folder = pick_device(device), Path(folder)
@@ -341,9 +340,9 @@ def train_gan(
     job, state, about, table = _set_up_gan(kind, segments, settings, device, seed)
     load_checkpoint(state, folder, key)
     run_steps(state, settings.training, folder, key, lambda: _gan_step(job, state),
-              lambda _: _gan_row(state), kind, "gan.lr or gan.critic_lr", device)
+              lambda: _gan_row(state), kind, "gan.lr or gan.critic_lr", device)
     weights = {n.removeprefix("generator."): v for n, v in state.ema.items()}
-    write_trained(state, folder, key, seed, settings, about, table, weights, keep=keep)
+    write_trained(state, folder, key, seed, settings, about, table, weights)
     return folder
 
 # %% ../../nbs/02_generator/11_gan_training.ipynb #8c0cb1ba
@@ -357,9 +356,9 @@ def cached_gan(
     "A trained GAN from the run cache, or trained now; a killed training is gone on with."
     device = pick_device(device)
     return cached_run("gan", _gan_inputs(kind, segments, settings, seed, device),
-                      lambda part: train_gan(kind, segments, settings, part, device, seed, False),
+                      lambda part: train_gan(kind, segments, settings, part, device, seed),
                       ("generator.gan", "generator.gan_training", "generator.checkpoints",
-                       "generator.training"))
+                       "generator.training"), drop=["checkpoints"])
 
 # %% ../../nbs/02_generator/11_gan_training.ipynb #d2a41dd1
 def _load_gan(

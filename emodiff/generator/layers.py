@@ -129,7 +129,10 @@ class GroupNorm(nn.GroupNorm):
 
     def gain(self, x: Tensor) -> tuple[Tensor, Tensor]:
         "a and b (B, 1, C) with which a x + b is the normalised x."
-        mean, var = _Moments.apply(x)
+        if _on_cpu(x):
+            mean, var = _Moments.apply(x)
+        else:
+            var, mean = torch.var_mean(x.float(), 1, correction=0, keepdim=True)
         parts = (len(x), 1, self.num_groups, -1)
         m, v = mean.view(parts), var.view(parts)
         middle = m.mean(-1, keepdim=True)
@@ -141,10 +144,10 @@ class GroupNorm(nn.GroupNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         "x (B, T, C)."
+        a, b = self.gain(x)
         if _on_cpu(x):
-            a, b = self.gain(x)
             return torch.addcmul(b.to(x.dtype), x, a.to(x.dtype))
-        return super().forward(_frames_last(x)).squeeze(2).transpose(1, 2)
+        return (x * a + b).to(x.dtype)
 
 # %% ../../nbs/02_generator/03_layers.ipynb #3086ff60
 def norm_silu(
@@ -153,15 +156,17 @@ def norm_silu(
     shift: Tensor | None = None,  # (B, 1, C)
     scale: Tensor | None = None,  # (B, 1, C)
 ) -> Tensor:  # (B, T, C)
-    "What stands before every convolution, in one pass on a CPU."
+    "What stands before every convolution, in one pass over the frames."
     # SiLU(norm(x) scale + shift)
-    if isinstance(norm, GroupNorm) and _on_cpu(x):
-        a, b = norm.gain(x)
-        a, b = (a, b) if scale is None else (a * scale, b * scale)
-        b = b if shift is None else b + shift
+    if not isinstance(norm, GroupNorm):
+        h = norm(x) if scale is None else norm(x) * scale
+        return F.silu(h if shift is None else h + shift)
+    a, b = norm.gain(x)
+    a, b = (a, b) if scale is None else (a * scale, b * scale)
+    b = b if shift is None else b + shift
+    if _on_cpu(x):
         return _ScaleSilu.apply(x, a.to(x.dtype), b.to(x.dtype))
-    h = norm(x) if scale is None else norm(x) * scale
-    return F.silu(h if shift is None else h + shift)
+    return F.silu(x * a + b).to(x.dtype)
 
 # %% ../../nbs/02_generator/03_layers.ipynb #022e06fa
 def make_norm(

@@ -32,7 +32,7 @@ PARTS = ("text", "emotion", "speaker")  # the order of the condition's vectors
 
 def phrases(
     row: dict[str, str],  # text, emotion, speaker, and where known corpus and gender
-    condition: str = "apart",  # 'apart': three phrases, 'joint': one sentence
+    condition: str = "apart",  # 'apart': three phrases; 'joint', 'tokens': one sentence
 ) -> tuple[str, ...]:  # length 3 or 1; '' = unknown
     "What BERT reads about one utterance."
     known = {k: str(v).strip() for k, v in row.items() if isinstance(v, str) and v.strip()}
@@ -49,7 +49,7 @@ def phrases(
 # %% ../../nbs/02_generator/02_prompts.ipynb #c4a0c8c4
 def _distinct_prompts(
     table: pd.DataFrame,  # N rows with text, emotion, speaker (and corpus, gender)
-    condition: str,  # 'apart' or 'joint'
+    condition: str,  # 'apart', 'joint' or 'tokens'
 ) -> tuple[list[tuple[str, ...]], np.ndarray]:  # the distinct prompts, and each row's (N,)
     "The distinct prompts of a table, in order of appearance."
     columns = [c for c in (*PARTS, "corpus", "gender") if c in table.columns]
@@ -92,54 +92,67 @@ def load_encoder(
 
 # %% ../../nbs/02_generator/02_prompts.ipynb #2a0f0560
 @torch.no_grad()
-def _embed(found: list[str], encoder: str) -> np.ndarray:
-    "Mean-pooled vectors of phrases, float32 (n, D)."
+def _embed(
+    found: list[str],  # phrases
+    encoder: str,
+    tokens: bool = False,  # each token's vector instead of their mean
+) -> list[np.ndarray]:  # float32 (n, D) for each phrase; n = 1 for the mean
+    "Phrases through the frozen BERT, one by one."
     tokenizer, model = load_encoder(encoder)
     vectors = []
     with torch_threads(1):  # the number of threads decides the last bits
         for phrase in progress(found, desc="BERT", unit="phrase", disable=len(found) < 500):
-            tokens = tokenizer(phrase, return_tensors="pt", truncation=True, max_length=256)
-            vectors.append(model(**tokens).last_hidden_state[0].mean(0).numpy())
-    return np.stack(vectors).astype(np.float32)
+            pieces = tokenizer(phrase, return_tensors="pt", truncation=True, max_length=256)
+            last = model(**pieces).last_hidden_state[0]
+            vectors.append((last if tokens else last.mean(0, keepdim=True)).numpy())
+    return vectors
 
 # %% ../../nbs/02_generator/02_prompts.ipynb #b628b18f
-def _store_path(encoder: str) -> Path:
+def _store_path(encoder: str, tokens: bool = False) -> Path:
     "The file of an encoder's vectors; another BERT in the same folder gets another file."
     folder = Path(encoder)
     files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
     sizes = [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files]
-    name = digest(["mean of the last layer", encoder, sizes])[:16]
+    name = digest(["tokens" if tokens else "mean of tokens", encoder, sizes])[:16]
     return data_dir() / "cache" / "prompts" / f"{name}.npz"
 
 # %% ../../nbs/02_generator/02_prompts.ipynb #b669d70a
-def _read_store(path: Path) -> dict[str, np.ndarray]:
+def _read_store(path: Path) -> dict[str, np.ndarray]:  # (n, D) each
     "The phrases embedded so far, by hash."
     if not path.exists():
         return {}
     try:
         with np.load(path, allow_pickle=False) as z:
-            return dict(zip(z["keys"].tolist(), z["vectors"], strict=True))
+            each = np.split(z["vectors"], z["ends"][:-1])
+            return dict(zip(z["keys"].tolist(), each, strict=True))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         warnings.warn(f"the cached phrases in {path.name} are damaged; embedding them again",
                       stacklevel=2)
         return {}
+
+# %% ../../nbs/02_generator/02_prompts.ipynb #7c1e0b03
+def _write_store(path: Path, store: dict[str, np.ndarray]) -> None:
+    "Keep the phrases embedded so far."
+    with atomic(path) as tmp, tmp.open("wb") as f:
+        np.savez(f, keys=np.array(list(store)), vectors=np.concatenate(list(store.values())),
+                 ends=np.cumsum([len(v) for v in store.values()]))
 
 # %% ../../nbs/02_generator/02_prompts.ipynb #0d1f5c08
 def _phrase_vectors(
     found: list[str],  # distinct phrases
     encoder: str,
     cache: bool,  # read and keep vectors below data/cache/prompts
-) -> dict[str, np.ndarray]:  # float32 (D,) by phrase
+    tokens: bool = False,
+) -> dict[str, np.ndarray]:  # float32 (n, D) by phrase
     "Vectors of phrases, from the file or embedded now."
-    keys, path = {p: digest(p.encode())[:32] for p in found}, _store_path(encoder)
+    keys, path = {p: digest(p.encode())[:32] for p in found}, _store_path(encoder, tokens)
     store = _read_store(path) if cache else {}
     missing = [p for p in found if keys[p] not in store]
     if missing:
-        store |= zip((keys[p] for p in missing), _embed(missing, encoder), strict=True)
+        store |= zip((keys[p] for p in missing), _embed(missing, encoder, tokens), strict=True)
         if cache:
             try:
-                with atomic(path) as tmp, tmp.open("wb") as f:
-                    np.savez(f, keys=np.array(list(store)), vectors=np.stack(list(store.values())))
+                _write_store(path, store)
             except EmodiffError as e:
                 warnings.warn(f"the phrases' vectors are not kept: {e}", stacklevel=2)
     return {p: store[keys[p]] for p in found}
@@ -148,7 +161,7 @@ def _phrase_vectors(
 @dataclass(frozen=True)
 class Prompts:
     "The distinct prompts of a table, embedded."
-    vectors: np.ndarray  # float32 (P, L, D); a row of zeros is an unknown part
+    vectors: np.ndarray  # float32 (P, L, D); a row of zeros is an unknown part, or no token
     index: np.ndarray  # int64 (N,): which prompt each row of the table has
 
     def __len__(self) -> int:
@@ -163,10 +176,13 @@ def embed_prompts(
     "Each distinct prompt of a table through the frozen BERT, once."
     distinct, index = _distinct_prompts(table, settings.condition)
     found = sorted({p for prompt in distinct for p in prompt if p})
-    known = _phrase_vectors(found, settings.encoder, cache)
-    width = (len(known[found[0]]) if found
+    known = _phrase_vectors(found, settings.encoder, cache, settings.condition == "tokens")
+    width = (known[found[0]].shape[1] if found
              else int(load_encoder(settings.encoder)[1].config.hidden_size))
-    zero = np.zeros(width, np.float32)
-    vectors = [[known[p] if p else zero for p in prompt] for prompt in distinct]
-    length = len(phrases({}, settings.condition))
-    return Prompts(np.array(vectors, np.float32).reshape(-1, length, width), index)
+    zero = np.zeros((1, width), np.float32)
+    each = [np.concatenate([known[p] if p else zero for p in prompt]) for prompt in distinct]
+    length = max([len(vectors) for vectors in each] or [len(phrases({}, settings.condition))])
+    vectors = np.zeros((len(each), length, width), np.float32)
+    for row, found_vectors in zip(vectors, each, strict=True):
+        row[:len(found_vectors)] = found_vectors  # behind the last token there are zeros
+    return Prompts(vectors, index)

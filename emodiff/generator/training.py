@@ -11,7 +11,6 @@ __all__ = ['TrainingDraws', 'learning_rate', 'ema_decay', 'TrainingState', 'load
 import contextlib
 import io
 import math
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,13 +28,14 @@ from emodiff.base.core import (
     atomic,
     digest,
     peak_memory,
+    pick_compile,
     pick_device,
     pick_precision,
     progress,
     rng_for,
     seed_for,
+    to_device,
     versions,
-    write_json,
     write_text,
 )
 from ..base.settings import Settings, Training, to_dict
@@ -48,12 +48,13 @@ from emodiff.generator.checkpoints import (
     model_card,
     newest_checkpoint,
     segments_digest,
+    write_config,
     write_tensors,
 )
 from .denoiser import DenoiserNet
 from .diffusion import Chain, losses, make_chain, q_sample
 from .likelihood import LossSecondMoment, bits_per_dimension
-from .prompts import Prompts, embed_prompts
+from .prompts import Prompts, embed_prompts, phrases
 from .words import add_words
 
 # %% ../../nbs/02_generator/07_training.ipynb #b76de9cf
@@ -102,7 +103,7 @@ class TrainingDraws:
         self,
         n: int,  # segments of a micro-batch, of all processes together
         T: int,  # steps of the diffusion
-        length: int,  # L, vectors per prompt
+        length: int,  # parts of a prompt
         shape: Sequence[int],  # (80, 256)
     ) -> tuple[Tensor, ...]:  # rows (n,), t (n,), weight (n,), noise (n, 80, 256), drop (n, L)
         "The draws of one micro-batch; the weights keep the expected loss that of uniform t."
@@ -242,7 +243,7 @@ def run_steps(
     folder: Path,
     key: str,  # of the checkpoints
     step: Callable[[], None],  # one step of the training; adds to the sums
-    row: Callable[[float], dict[str, float]],  # a row of the history, from segments per second
+    row: Callable[[], dict[str, float]],  # a row of the history
     name: str = "generator",  # on the progress bar
     rates: str = "training.lr or training.clip",  # settings to lower where the loss explodes
     device: str = "cpu",
@@ -264,7 +265,7 @@ def run_steps(
             if row_due:
                 now = time.monotonic()
                 rate = (state.step - start) * settings.batch / max(now - since, 1e-9)
-                state.history.append({"step": state.step, **row(rate)})
+                state.history.append({"step": state.step, **row()})
                 state.sums.zero_()
                 since, start = now, state.step
                 bar.set_postfix_str(f"loss {state.history[-1]['loss']:.4f}, {rate:.1f} segments/s, "
@@ -318,6 +319,7 @@ class TrainingJob:
     settings: Training
     device: str
     precision: str  # 'fp32' or 'bf16'
+    parts: int  # of a prompt, which may be dropped one by one: 3 apart, else 1
     rank: int = 0  # this process
     world: int = 1  # processes that share a batch
 
@@ -362,7 +364,8 @@ def set_up_training(
     job = TrainingJob(make_chain(settings.diffusion), mels,
                       torch.from_numpy(prompts.vectors).to(device),
                       torch.from_numpy(prompts.index).to(device), s, device,
-                      pick_precision(s.precision, device), group.rank, group.world)
+                      pick_precision(s.precision, device),
+                      len(phrases({}, settings.denoiser.condition)), group.rank, group.world)
     importance = LossSecondMoment(job.diffusion.T) if settings.diffusion.loss == "vlb" else None
     draws = TrainingDraws(rows, s, device, seed, importance)
     return job, generator_state(net, draws, s), table, prompts
@@ -377,7 +380,7 @@ def segment_losses(
     job: TrainingJob,
     net: nn.Module,  # DenoiserNet, perhaps wrapped
     rows: Tensor,  # segments, (B,)
-    t: Tensor,  # timesteps, (B,); on the CPU, so that a GPU need not wait
+    t: Tensor,  # timesteps, (B,)
     noise: Tensor,  # (B, 80, 256)
     drop: Tensor | None,  # (B, L)
 ) -> dict[str, Tensor]:  # loss, mse, vb, each (B,)
@@ -385,15 +388,14 @@ def segment_losses(
     x0 = job.mels[rows].float()
     x_t = q_sample(job.diffusion, x0, t, noise)
     with _autocast(job):
-        original = job.diffusion.original_steps(t).to(job.device, non_blocking=True)
-        out = net(x_t, original, job.vectors[job.index[rows]], drop)
+        out = net(x_t, job.diffusion.original_steps(t), job.vectors[job.index[rows]], drop)
     return losses(job.diffusion, out.float(), x0, t, noise)
 
 # %% ../../nbs/02_generator/07_training.ipynb #cdaa6f47
 @torch.no_grad()
 def _add_sums(sums: Tensor, terms: dict[str, Tensor], t: Tensor, job: TrainingJob) -> None:
     "Add a batch to the running sums of the history, without waiting for the device."
-    quarter = (t * _QUARTERS // job.diffusion.T).to(sums.device, non_blocking=True)
+    quarter = t * _QUARTERS // job.diffusion.T
     one = torch.nn.functional.one_hot(quarter, _QUARTERS).to(sums.dtype)  # (B, 4)
     loss, mse, vb = (terms[k].detach().to(sums.dtype) for k in ("loss", "mse", "vb"))
     whole = torch.stack([one.sum(), loss.sum(), mse.sum(), vb.sum()])
@@ -403,14 +405,14 @@ def _add_sums(sums: Tensor, terms: dict[str, Tensor], t: Tensor, job: TrainingJo
     sums += batch
 
 # %% ../../nbs/02_generator/07_training.ipynb #bbbffeaa
-def _history_row(state: TrainingState, settings: Training, rate: float) -> dict[str, float]:
+def _history_row(state: TrainingState, settings: Training) -> dict[str, float]:
     "A row of history.csv from the running sums."
     v = state.totals()
     row = {k: v[k] / max(v["n"], 1) for k in ("loss", "mse", "vb")}
     row["lr"] = learning_rate(state.step - 1, settings)
     for i in range(_QUARTERS):
         row[f"loss_q{i + 1}"] = v[f"loss_q{i}"] / v[f"n_q{i}"] if v[f"n_q{i}"] else math.nan
-    return {**row, "samples_per_second": rate}
+    return row
 
 # %% ../../nbs/02_generator/07_training.ipynb #2424b4b8
 def train_step(job: TrainingJob, net: Any, state: TrainingState) -> None:  # net: perhaps wrapped
@@ -422,9 +424,9 @@ def train_step(job: TrainingJob, net: Any, state: TrainingState) -> None:  # net
     optimiser.param_groups[0]["lr"] = learning_rate(state.step, s)
     optimiser.zero_grad(set_to_none=True)
     for i in range(s.accumulate):
-        drawn = draws.micro_batch(n, job.diffusion.T, job.vectors.shape[1], job.mels.shape[1:])
-        t = drawn[1][mine]
-        rows, _, weight, noise, drop = (x[mine].to(job.device, non_blocking=True) for x in drawn)
+        drawn = draws.micro_batch(n, job.diffusion.T, job.parts, job.mels.shape[1:])
+        rows, t, weight, noise, drop = (to_device(x[mine], job.device) if x.device.type == "cpu"
+                                        else x[mine] for x in drawn)  # noise is there already
         last = i == s.accumulate - 1 or job.world == 1
         with contextlib.nullcontext() if last else net.no_sync():  # processes meet once per step
             terms = segment_losses(job, net, rows, t, noise, drop)
@@ -512,7 +514,6 @@ def write_trained(
     table: pd.DataFrame,  # the segments, with column 'part'
     weights: dict[str, Tensor],  # averaged
     card: Callable[[dict[str, Any]], str] | None = None,  # the README, from the configuration
-    keep: bool = True,  # keep the checkpoints
 ) -> None:
     "A finished training's folder; config.json last, for it marks the folder as finished."
     config = {"format": CHECKPOINT_FORMAT, "key": key, "seed": seed, "steps": state.step,
@@ -524,9 +525,7 @@ def write_trained(
     write_text(folder / "trained_on.csv", table[columns].to_csv(index=False, lineterminator="\n"))
     if card:
         write_text(folder / "README.md", card(config))
-    write_json(folder / "config.json", config)
-    if not keep:
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    write_config(folder, config)
 
 # %% ../../nbs/02_generator/07_training.ipynb #c68b2a55
 def plot_history(folder: Path | str) -> Any:  # a matplotlib Figure
@@ -598,7 +597,6 @@ def train_generator(
     device: str = "cpu",  # 'cpu', 'cuda' or 'auto'
     seed: int = 0,
     live: bool = False,  # draw the learning curve while training, in a notebook
-    keep: bool = True,  # keep the checkpoints when the training is finished
     words: bool = False,  # the frames look at the words of the text
 ) -> Path:  # the folder: config.json, model.safetensors, history.csv, trained_on.csv, README.md
     "Train a generator on segments; a killed training goes on where its last checkpoint is."
@@ -610,7 +608,7 @@ def train_generator(
     job, state, table, prompts = set_up_training(segments, settings, device, seed, group, words)
     load_checkpoint(state, folder, key)
     net, seen = state.net, (table["part"] == "training").to_numpy()
-    if settings.training.compile:
+    if pick_compile(settings.training.compile, device, settings.training.steps - state.step):
         net.compile()
     if group.accelerator is not None:
         net = group.accelerator.prepare(net)
@@ -624,15 +622,18 @@ def train_generator(
             picture.draw()
 
     run_steps(state, job.settings, folder, key, lambda: train_step(job, net, state),
-              lambda rate: _history_row(state, job.settings, rate), device=device,
+              lambda: _history_row(state, job.settings), device=device,
               before_checkpoint=before_checkpoint, first=group.rank == 0)
     if group.rank == 0:
+        if picture and picture.handle is None:  # killed after its last checkpoint
+            _write_history(state, folder)
+            picture.draw()
         prompts = Prompts(prompts.vectors, prompts.index[seen])
         about = {"shape": list(job.mels.shape[1:]), "precision": job.precision, "best": state.best,
                  **describe_training_set(table[seen], prompts),
                  **({"words": True} if words else {})}
         weights = state.net.state_dict() | state.ema  # the average, and the buffers
-        write_trained(state, folder, key, seed, settings, about, table, weights, model_card, keep)
+        write_trained(state, folder, key, seed, settings, about, table, weights, model_card)
     group.barrier()
     return folder
 
@@ -656,12 +657,13 @@ def cached_generator(
     def make(part: Path) -> None:
         "Train into the cache's folder, of which the other processes hear."
         group.broadcast(part)
-        train_generator(segments, settings, part, device, seed, live, False, words)
+        train_generator(segments, settings, part, device, seed, live, words=words)
 
     if group.rank == 0:
         inputs = _generator_inputs(segments, settings, seed, device, words)
         code = (*_GENERATOR_CODE, "generator.words") if words else _GENERATOR_CODE
-        return group.broadcast(cached_run("words" if words else "generator", inputs, make, code))
+        return group.broadcast(cached_run("words" if words else "generator", inputs, make, code,
+                                          drop=["checkpoints"]))
     while not isinstance(value := group.broadcast(), Run):
-        train_generator(segments, settings, value, device, seed, False, False, words)
+        train_generator(segments, settings, value, device, seed, words=words)
     return value

@@ -13,10 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..base.core import one_of
+from ..base.core import one_of, to_device
 from ..base.settings import Features
 from .classifier import Batch
 from ..speech.features import hz_to_mel, mel_to_hz
+
+# %% ../../nbs/04_recognition/01_augmentation.ipynb #7c1e0a04
+def _beside(x: Tensor, like: Tensor) -> Tensor:
+    "A draw of the CPU in the type and on the device of another tensor."
+    return to_device(x.to(like.dtype), str(like.device))
 
 # %% ../../nbs/04_recognition/01_augmentation.ipynb #6643f1c5
 def mixup(
@@ -26,13 +31,14 @@ def mixup(
 ) -> Batch:  # B mixtures
     "Convex combinations of pairs of segments and of their labels (arXiv 1710.09412 Eq. 1)."
     n = len(batch.x)
-    pair = torch.from_numpy(rng.permutation(n)).to(batch.x.device)
-    weight = torch.from_numpy(rng.beta(alpha, alpha, n)).to(batch.x)
+    pair = torch.from_numpy(rng.permutation(n))
+    weight = _beside(torch.from_numpy(rng.beta(alpha, alpha, n)), batch.x)
+    other, frames = to_device(pair, str(batch.x.device)), batch.frames[pair]
     w = weight[:, None, None]
     # x~ = lambda x_i + (1 - lambda) x_j ;  y~ = lambda y_i + (1 - lambda) y_j
-    x = w * batch.x + (1 - w) * batch.x[pair]
-    target = weight[:, None] * batch.target + (1 - weight[:, None]) * batch.target[pair]
-    return Batch(x, torch.maximum(batch.frames, batch.frames[pair]), target)
+    x = w * batch.x + (1 - w) * batch.x[other]
+    target = weight[:, None] * batch.target + (1 - weight[:, None]) * batch.target[other]
+    return Batch(x, torch.maximum(batch.frames, frames), target)
 
 # %% ../../nbs/04_recognition/01_augmentation.ipynb #e225bbbc
 def spec_augment(
@@ -75,18 +81,18 @@ def add_noise(
     "Add simulated white noise at a random signal-to-noise ratio to the power of each Mel."
     features = features or Features()
     low, span = float(np.log(features.log_floor)), _span(features)
-    power, frames = _power(batch.x, features), batch.frames.to(batch.x.device)
+    power, frames = _power(batch.x, features), to_device(batch.frames, str(batch.x.device))
     valid = (torch.arange(batch.x.shape[-1], device=frames.device) < frames[:, None])[:, None]
     signal = (power * valid).sum((1, 2)) / (valid.sum((1, 2)) * batch.x.shape[1])
-    snr = torch.from_numpy(rng.uniform(*snr_db, len(batch.x))).to(signal)
-    noise = torch.from_numpy(rng.chisquare(8, tuple(batch.x.shape)) / 8).to(power)
+    snr = _beside(torch.from_numpy(rng.uniform(*snr_db, len(batch.x))), signal)
+    noise = _beside(torch.from_numpy(rng.chisquare(8, tuple(batch.x.shape)) / 8), power)
     level = (signal / 10 ** (snr / 10))[:, None, None]
     x = ((power + level * noise).log() / 2 - low) / span * 2 - 1
     return Batch(torch.where(valid, x.clamp(-1, 1), batch.x), batch.frames, batch.target)
 
 # %% ../../nbs/04_recognition/01_augmentation.ipynb #0a14862a
 @lru_cache(maxsize=16)
-def _warp(factor: float, n_mels: int, f_max: float) -> Tensor:
+def _warp(factor: float, n_mels: int, f_max: float, device: str = "cpu") -> Tensor:
     "Matrix that reads each Mel band at its frequency over `factor`, (n_mels, n_mels)."
     mel = np.linspace(0, hz_to_mel(np.array([f_max]))[0], n_mels + 2)[1:-1]
     hz = mel_to_hz(mel)
@@ -96,7 +102,7 @@ def _warp(factor: float, n_mels: int, f_max: float) -> Tensor:
     out = np.zeros((n_mels, n_mels), np.float32)
     np.add.at(out, (np.arange(n_mels), low), 1 - part)
     np.add.at(out, (np.arange(n_mels), high), part)
-    return torch.from_numpy(out)
+    return to_device(torch.from_numpy(out), device)
 
 # %% ../../nbs/04_recognition/01_augmentation.ipynb #c555dec5
 def speed_perturb(
@@ -112,7 +118,7 @@ def speed_perturb(
     for i, factor in enumerate(rng.choice(factors, len(x))):
         n = int(batch.frames[i])
         m = min(size, max(1, round(n / factor)))
-        warped = _warp(float(factor), x.shape[1], f_max).to(x) @ batch.x[i, :, :n]
+        warped = _warp(float(factor), x.shape[1], f_max, str(x.device)).to(x) @ batch.x[i, :, :n]
         at = (torch.arange(m, device=x.device) * factor).clamp(max=n - 1)
         low, part = at.long(), at - at.floor()
         high = (low + 1).clamp(max=n - 1)

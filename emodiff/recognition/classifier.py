@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..base.core import rng_for, seed_for
+from ..base.core import rng_for, seed_for, to_device
 from ..base.settings import EMOTIONS, Classifier
 from ..speech.segments import Segments, labels_of
 
@@ -121,10 +121,11 @@ class CnnBlstm(nn.Module):
     def forward(
         self,
         x: Tensor,  # Mels in [-1, 1], (B, 80, frames)
-        frames: Tensor,  # valid frames, (B,) int64 >= 1
+        frames: Tensor,  # valid frames, (B,) int64 >= 1; on the CPU a GPU need not be waited for
     ) -> Tensor:  # logits, (B, 4)
         "Logits of the four emotions."
         x = x[..., : int(frames.max())]  # frames that are padding in all of them cost time only
+        frames = to_device(frames, str(x.device))
         step = torch.arange(x.shape[-1], device=x.device)
         mask = (step < frames[:, None])[:, None].to(x.dtype)
         x = (x + 1) * mask  # the log floor, -1, becomes 0: silence equals padding
@@ -152,7 +153,7 @@ def predict_segments(
     out = []
     for i in range(0, len(segments), batch):
         x = torch.from_numpy(np.asarray(segments.mels[i : i + batch], np.float32)).to(device)
-        out.append(net(x, frames[i : i + batch].to(device)).float().softmax(-1).cpu())
+        out.append(net(x, frames[i : i + batch]).float().softmax(-1).cpu())
     return torch.cat(out).numpy() if out else np.zeros((0, len(EMOTIONS)), np.float32)
 
 # %% ../../nbs/04_recognition/00_classifier.ipynb #69511b2a
@@ -201,7 +202,7 @@ def uar(
 class Batch:
     "What the network sees in one step."
     x: Tensor  # Mels, (B, 80, 256)
-    frames: Tensor  # valid frames, (B,)
+    frames: Tensor  # valid frames, (B,), on the CPU
     target: Tensor  # class probabilities, (B, 4)
 
 # %% ../../nbs/04_recognition/00_classifier.ipynb #38ebec03
@@ -267,7 +268,7 @@ def train_classifier(
     "Train a recogniser; every arm takes the same number of optimiser steps."
     labels = labels_of(train)
     x = torch.from_numpy(np.asarray(train.mels, np.float32)).to(device)
-    frames = torch.tensor(train.table["frames"].to_list()).to(device)
+    frames = torch.tensor(train.table["frames"].to_list())
     target = F.one_hot(torch.from_numpy(labels), len(EMOTIONS)).float().to(device)
     per_class = _class_weights(labels) if settings.class_weights else np.ones(len(EMOTIONS))
     weight = torch.from_numpy(per_class).float().to(device)
@@ -282,7 +283,8 @@ def train_classifier(
         rng = rng_for("classifier batches", seed)
         chosen = _BestWeights(net, validation, settings, steps, device)
         for step, rows in enumerate(shuffled_batches(len(train), settings.batch, steps, rng), 1):
-            batch = Batch(x[rows], frames[rows], target[rows])
+            there = to_device(torch.from_numpy(rows), device)
+            batch = Batch(x[there], frames[rows], target[there])
             batch = transform(batch, rng) if transform else batch
             logp = F.log_softmax(net(batch.x, batch.frames), -1)
             loss = -(batch.target * weight * logp).sum(-1).mean()
