@@ -1,23 +1,38 @@
 """The run cache survives kills, damage and two makers at once."""
+import errno
+import json
 import subprocess
 import sys
 import warnings
 from pathlib import Path
+from unittest import mock
 
+import numpy as np
 import pytest
 
-from emodiff.base.cache import NotCachedError, cached_run, code_version, only_cached
-from emodiff.base.core import atomic, runs_dir, write_json, write_text
+from emodiff.base.cache import (
+    NotCachedError,
+    add_sum,
+    cached_run,
+    check_sum,
+    code_version,
+    locked,
+    only_cached,
+    read_array,
+    write_array,
+)
+from emodiff.base.core import atomic, error_message, runs_dir, write_json, write_text
 
 MAKER = """
 import os, sys, time
 from emodiff.base.cache import cached_run
 def make(folder):
     (folder / "part.txt").write_text("kept")
+    (folder / "half.txt").write_text("not kept")
     print("making", flush=True)
     time.sleep(float(sys.argv[1]))
     (folder / "x.txt").write_text("some bytes")
-print(cached_run("test", {"a": 1}, make).fresh, flush=True)
+print(cached_run("test", {"a": 1}, make, keep=["part.txt"]).fresh, flush=True)
 """
 
 
@@ -71,27 +86,89 @@ def test_killed_maker_leaves_its_part(home: Path) -> None:
     assert maker.stdout is not None and maker.stdout.readline() == "making\n"
     maker.kill()
     maker.wait()
-    assert [p.name for p in (runs_dir() / "test").glob("*.part/*")] == ["part.txt"]
+    assert len(list((runs_dir() / "test").glob("*.part/*"))) == 2
 
     def resume(folder: Path) -> None:
-        assert (folder / "part.txt").read_text() == "kept"
+        assert [p.name for p in folder.iterdir()] == ["part.txt"]
         make(folder)
 
-    run = cached_run("test", {"a": 1}, resume)
+    run = cached_run("test", {"a": 1}, resume, keep=["part.txt"])
     assert run.fresh and not list((runs_dir() / "test").glob("*.part"))
     assert not cached_run("test", {"a": 1}, make).fresh
 
 
 def test_a_failing_maker_makes_no_entry(home: Path) -> None:
     def fail(folder: Path) -> None:
-        write_text(folder / "step1.txt", "kept")
+        write_text(folder / "steps" / "1.txt", "kept")
+        write_text(folder / "steps" / ".2-half.txt", "half of it")
+        write_text(folder / "y.txt", "not kept")
         raise KeyboardInterrupt
 
+    def go_on(folder: Path) -> None:
+        assert [p.name for p in folder.rglob("*")] == ["steps", "1.txt"]
+        make(folder)
+
     with pytest.raises(KeyboardInterrupt):
-        cached_run("test", {"a": 1}, fail)
+        cached_run("test", {"a": 1}, fail, drop=["steps"])
+    run = cached_run("test", {"a": 1}, go_on, drop=["steps"])
+    assert run.fresh and sorted(p.name for p in run.folder.iterdir()) == ["run.json", "x.txt"]
+
+
+def test_an_entry_complete_but_not_renamed_is_taken_if_whole(home: Path) -> None:
+    folder = cached_run("test", {"a": 1}, make).folder
+    folder.rename(part := folder.with_suffix(".part"))
+    assert cached_run("test", {"a": 1}, pytest.fail).folder == folder  # nothing is made
+    folder.rename(part)
+    (part / "x.txt").write_text("other byte")
+    with pytest.warns(UserWarning, match="damaged"):
+        run = cached_run("test", {"a": 1}, make)
+    assert (run.folder / "x.txt").read_text() == "some bytes" and not part.exists()
+
+
+def test_a_record_and_an_array_know_whether_they_are_whole(tmp_path: Path) -> None:
+    path, record = tmp_path / "a.npy", {"n": 1, "x": [0.5, None], "ü": {"2": "b"}}
+    assert check_sum(text := json.dumps(add_sum(record)).encode()) == record
+    write_array(path, array := np.arange(6, dtype=np.float16).reshape(2, 3))
+    assert np.array_equal(read_array(path), array) and np.array_equal(np.load(path), array)
+    whole = path.read_bytes()
+    for at in range(len(text)):
+        assert check_sum(text[:at] + bytes([text[at] ^ 1]) + text[at + 1:]) is None, at
+        assert check_sum(text[:at]) is None, at
+    for at in range(len(whole)):
+        for bad in (whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1:], whole[:at]):
+            path.write_bytes(bad)
+            with pytest.warns(UserWarning, match="damaged"):
+                assert read_array(path) is None, at
+
+
+def test_a_disk_that_cannot_be_written_to_is_one_sentence(home: Path, monkeypatch) -> None:
+    def full(folder: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    assert "No space left on device" in error_message(cached_run, "test", {"a": 1}, full)
+    with pytest.raises(FileNotFoundError):  # a reader's own file is no matter of the disk
+        cached_run("test", {"a": 1}, lambda folder: open("/no/such/file"))
     run = cached_run("test", {"a": 1}, make)
-    assert run.fresh and sorted(p.name for p in run.folder.iterdir()) == [
-        "run.json", "step1.txt", "x.txt"]
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    assert "has no locks" in error_message(cached_run, "test", {"a": 2}, make)
+    assert cached_run("test", {"a": 1}, make).folder == run.folder  # reading needs none
+    monkeypatch.setattr(Path, "mkdir", lambda *_, **__: open(home, "w"))
+    monkeypatch.setattr("builtins.open", mock.Mock(side_effect=OSError(
+        errno.EROFS, "Read-only file system")))
+    assert "Read-only file system" in error_message(cached_run, "test", {"a": 2}, make)
+
+
+def test_the_second_maker_says_that_it_waits(home: Path) -> None:
+    maker = started(1.5)
+    assert maker.stdout is not None and maker.stdout.readline() == "making\n"
+    path = next((runs_dir() / "test").glob("*.lock"))
+    with pytest.warns(UserWarning, match="another process makes it; waiting"), \
+            locked(path, "it", patience=0.2):
+        assert maker.wait(5) is not None
 
 
 def test_two_makers_at_once_make_one_entry(home: Path) -> None:

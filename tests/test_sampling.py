@@ -1,7 +1,6 @@
 """Samples do not depend on batches, kills, memory or the number of processes."""
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -184,13 +183,10 @@ def test_a_killed_run_goes_on(generator: Generator, want: Segments, tmp_path: Pa
     got = synthesise(second, PLAN, TINY.sampling, seed=1, folder=tmp_path)
     assert np.array_equal(got.mels, want.mels) and second.net.passes == 6
     (tmp_path / "samples-000004.npy").write_bytes(b"half of a file")
-    (tmp_path / ".samples-half").write_bytes(b"what a killed run was just writing")
     third = counted(generator)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with pytest.warns(UserWarning, match="samples-000004.npy is damaged"):
         got = synthesise(third, PLAN, TINY.sampling, seed=1, folder=tmp_path)
     assert np.array_equal(got.mels, want.mels) and third.net.passes == 6
-    assert not (tmp_path / ".samples-half").exists()
 
 
 def test_chunks_of_another_run_are_not_mistaken(generator: Generator, want: Segments,

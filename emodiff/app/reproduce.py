@@ -231,7 +231,9 @@ def _run_chapter(task: ChapterTask) -> None:
     executed, before = folder / task.path.name, _file_times(task.out_dir)
     for old in (task.record, executed):  # a run that fails leaves no record of an older one
         old.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "papermill", str(task.path), str(executed), "--log-output",
+    papermill = ("from emodiff.base.workers import end_with_parent; from papermill.__main__ import "
+                 f"papermill; end_with_parent({os.getpid()}); papermill()")
+    command = [sys.executable, "-c", papermill, str(task.path), str(executed), "--log-output",
                "--no-progress-bar", "--log-level", "WARNING",
                "--parameters_yaml", json.dumps(task.parameters)]
     env = {"OMP_WAIT_POLICY": "PASSIVE", "EMODIFF_PROGRESS": "text", **os.environ}

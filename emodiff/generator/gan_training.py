@@ -26,6 +26,7 @@ from emodiff.base.core import (
     progress,
     rng_for,
     seed_for,
+    to_device,
 )
 from ..base.settings import EMOTIONS, GANS, Settings, Training, from_dict, replace, to_dict
 from .checkpoints import is_finished, read_config, read_tensors, segments_digest
@@ -160,7 +161,7 @@ def _batch_rows(job: _GanJob, step: int) -> Tensor:
     place = torch.arange(step * size, (step + 1) * size)
     orders = {int(i): torch.from_numpy(rng_for("gan", "order", job.seed, int(i))
                                        .permutation(n)) for i in (place // n).unique()}
-    return torch.stack([orders[int(p) // n][int(p) % n] for p in place]).to(job.device)
+    return to_device(torch.stack([orders[int(p) // n][int(p) % n] for p in place]), job.device)
 
 # %% ../../nbs/02_generator/11_gan_training.ipynb #9ebca660
 @dataclass(frozen=True)
@@ -181,8 +182,8 @@ def _real_batch(job: _GanJob, step: int) -> _GanBatch:
         return real
     rng = rng_for("gan", "mixup", job.seed, step)
     share = rng.beta(job.settings.gan.mixup, job.settings.gan.mixup, len(rows))
-    weight = torch.from_numpy(np.maximum(share, 1 - share)).float().to(job.device)
-    other = torch.from_numpy(rng.permutation(len(rows))).to(job.device)
+    weight = to_device(torch.from_numpy(np.maximum(share, 1 - share)).float(), job.device)
+    other = to_device(torch.from_numpy(rng.permutation(len(rows))), job.device)
 
     def mix(x: Tensor) -> Tensor:
         "Each row with its partner's."

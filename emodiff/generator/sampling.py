@@ -19,10 +19,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ..base.cache import code_version
+from ..base.cache import code_version, read_array, write_array
 from emodiff.base.core import (
     EmodiffError,
-    atomic,
     data_dir,
     digest,
     package_dir,
@@ -30,6 +29,7 @@ from emodiff.base.core import (
     pick_precision,
     progress,
     seed_for,
+    sweep,
     write_text,
 )
 from ..base.settings import Features, Sampling, Settings, replace, to_dict
@@ -319,23 +319,20 @@ class _BatchSampler:
 # %% ../../nbs/02_generator/08_sampling.ipynb #1afb9937
 def _read_chunk(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     "A finished chunk, if it is whole."
-    try:
-        mels = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return mels if mels.shape == shape and mels.dtype == np.float16 else None
+    mels = read_array(path)
+    return mels if mels is not None and mels.shape == shape else None
 
 # %% ../../nbs/02_generator/08_sampling.ipynb #2819b127
 def _open_folder(folder: Path, key: str) -> None:
     "Make the folder of a run's chunks; chunks of another run are dropped, with a warning."
-    key_file = folder / "samples.key"
-    if key_file.exists() and key_file.read_text("utf-8").strip() != key:
+    key_file, old = folder / "samples.key", list(folder.glob("samples-*.npy"))
+    found = key_file.read_bytes() if key_file.exists() else b""
+    if old and found.strip() != key.encode():
         warnings.warn(f"{folder} holds samples of another plan, generator or seed; starting afresh",
                       stacklevel=3)
-        for old in folder.glob("samples-*.npy"):
-            old.unlink()
-    for half in folder.glob(".samples-*"):  # what a killed run was just writing
-        half.unlink()
+        for path in old:
+            path.unlink()
+    sweep(folder)
     write_text(key_file, key + "\n")
 
 # %% ../../nbs/02_generator/08_sampling.ipynb #657e3bf2
@@ -380,8 +377,7 @@ def _draw_samples(
                 chunk = sampler.sample(vectors[index[rows]], [seeds[i] for i in rows],
                                        None if begin is None else begin[rows])
                 if path is not None:
-                    with atomic(path) as tmp, tmp.open("wb") as f:
-                        np.save(f, chunk, allow_pickle=False)
+                    write_array(path, chunk)
             mels[rows] = chunk
             sampler.bar.set_postfix_str(f"{rows[-1] + 1} of {len(seeds)} samples", refresh=False)
     return _combine_processes(mels, group, device)

@@ -13,6 +13,7 @@ import io
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -209,16 +210,48 @@ class TrainingState:
         self.step, self.history, self.best = about["step"], about["history"], about["best"]
 
 # %% ../../nbs/02_generator/07_training.ipynb #4a550433
-def _save_checkpoint(state: TrainingState, folder: Path, key: str) -> Path:
-    "Write a checkpoint; keep the last two and the best."
-    path = folder / "checkpoints" / f"step-{state.step:08d}.safetensors"
-    write_tensors(path, state.tensors(), {"step": state.step, "history": state.history,
-                                          "best": state.best, "key": key})
-    best = f"step-{state.best.get('step', -1):08d}"
-    for old in checkpoint_paths(folder)[:-2]:
-        if old.stem != best:
-            old.unlink()
-    return path
+class _CheckpointWriter:
+    "Writes checkpoints and keeps the last two and the best; in a thread, the loop goes on."
+
+    def __init__(self, folder: Path, key: str, threaded: bool):
+        self.folder, self.key = folder, key
+        self.pool = ThreadPoolExecutor(1) if threaded else None
+        self.copies: dict[str, Tensor] = {}  # in pinned memory, of the state at one moment
+        self.written: Future | None = None
+
+    def save(self, state: TrainingState) -> None:
+        "Write the state as it is now; an error of the one before is raised here."
+        about = {"step": state.step, "history": list(state.history), "best": dict(state.best),
+                 "key": self.key}
+        if self.pool is None:
+            self._write(state.tensors(), about, None)
+            return
+        self.wait()  # one at a time: the copies are as large as the state
+        for name, tensor in state.tensors().items():
+            if name not in self.copies:
+                self.copies[name] = torch.empty_like(tensor, device="cpu",
+                                                     pin_memory=tensor.is_cuda)
+            self.copies[name].copy_(tensor, non_blocking=True)
+        copied = torch.cuda.Event() if torch.cuda.is_available() else None
+        if copied:
+            copied.record()
+        self.written = self.pool.submit(self._write, self.copies, about, copied)
+
+    def wait(self) -> None:
+        "Until what was begun is written."
+        if self.written:
+            self.written.result()
+
+    def _write(self, tensors: dict[str, Tensor], about: dict[str, Any], copied: Any) -> None:
+        "The file, when the copies are there; older ones go."
+        if copied:
+            copied.synchronize()
+        path = self.folder / "checkpoints" / f"step-{about['step']:08d}.safetensors"
+        write_tensors(path, tensors, about)
+        best = f"step-{about['best'].get('step', -1):08d}"
+        for old in checkpoint_paths(self.folder)[:-2]:
+            if old.stem != best:
+                old.unlink()
 
 # %% ../../nbs/02_generator/07_training.ipynb #3a1a9d1a
 def load_checkpoint(state: TrainingState, folder: Path, key: str) -> None:
@@ -253,6 +286,7 @@ def run_steps(
     "Take the remaining steps, with rows of the history and checkpoints on the way."
     every = max(1, settings.steps // 500)  # steps per row
     since, start = time.monotonic(), state.step
+    writer = _CheckpointWriter(folder, key, threaded=device != "cpu")
     with progress(total=settings.steps, initial=state.step, desc=name, unit="step",
                   disable=not first, delay=5) as bar:
         while state.step < settings.steps:
@@ -273,7 +307,8 @@ def run_steps(
                 bar.update(state.step - bar.n)
             if checkpoint_due and first:
                 before_checkpoint()
-                _save_checkpoint(state, folder, key)
+                writer.save(state)
+    writer.wait()
 
 # %% ../../nbs/02_generator/07_training.ipynb #ce890bc3
 def validation_mask(

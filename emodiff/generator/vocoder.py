@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..base.cache import cached_run
+from ..base.cache import cached_run, read_array, write_array
 from emodiff.base.core import (
     EmodiffError,
     atomic,
@@ -27,6 +27,7 @@ from emodiff.base.core import (
     one_of,
     pick_device,
     progress,
+    sweep,
     write_text,
 )
 from ..base.settings import Features, Settings, to_dict
@@ -184,6 +185,7 @@ def write_speech(
     if len(set(paths)) < len(paths) or len(paths) != len(waves):
         raise EmodiffError(f"{len(waves)} waves need {len(waves)} different names; give each row "
                            "of the table its own 'utterance'.")
+    sweep(folder)
     for samples, path in zip(waves, paths, strict=True):
         write_wav(samples, folder / path, rate)
     manifest = table.assign(path=paths, seconds=[len(w) / rate for w in waves])
@@ -240,18 +242,15 @@ def copy_synthesis(
         "Speak and listen again, a part at a time."
         speak, parts = load_vocoder(vocoder, device, features), []
         for start in range(0, len(segments), _COPY_CHUNK):
-            path = folder / f"part-{start:06d}.npy"
-            if not path.exists():
+            path = folder / "parts" / f"{start:06d}.npy"
+            if (part := read_array(path)) is None:
                 rows = np.arange(start, min(start + _COPY_CHUNK, len(segments)))
-                with atomic(path) as tmp, tmp.open("wb") as f:
-                    np.save(f, copy(segments.take(rows), speak), allow_pickle=False)
-            parts.append(path)
+                write_array(path, part := copy(segments.take(rows), speak))
+            parts.append(part)
         with atomic(folder / "mels.npy") as tmp, tmp.open("wb") as f:
-            np.save(f, np.concatenate([np.load(p) for p in parts]), allow_pickle=False)
-        for path in parts:
-            path.unlink()
+            np.save(f, np.concatenate(parts), allow_pickle=False)
 
     inputs = vocoder_inputs(segments, vocoder, settings, device)
-    run = cached_run("copy", inputs, make, VOCODER_CODE)
+    run = cached_run("copy", inputs, make, VOCODER_CODE, drop=["parts"])
     table = segments.table.assign(copy_synthesis=vocoder_name(vocoder))
     return Segments(np.load(run.folder / "mels.npy", mmap_mode="r", allow_pickle=False), table)

@@ -10,7 +10,6 @@ __all__ = ['plan_from', 'Synthesis', 'cached_synthesis', 'cached_variations', 'g
 # %% ../../nbs/04_recognition/05_pools.ipynb #37d800fe
 import functools
 import os
-import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterable
@@ -73,12 +72,10 @@ def _cached_samples(
 
     def make(folder: Path) -> None:
         "Sample into the cache's folder."
-        chunks = folder / "chunks"
-        save_segments(sample(chunks), folder)
-        shutil.rmtree(chunks, ignore_errors=True)
+        save_segments(sample(folder / "chunks"), folder)
 
     run = cached_run("synthetic", {"generator": trained.key, **inputs}, make,
-                     [*modules, "speech.segments"])
+                     [*modules, "speech.segments"], drop=["chunks"])
     made = load_segments(run.folder)
     # names that stay different where the samples of several generators meet
     made.table["utterance"] = trained.key[:8] + "-" + made.table["utterance"]

@@ -7,7 +7,6 @@ __all__ = ['IDENTITY', 'Segments', 'concat', 'labels_of', 'cut', 'save_segments'
            'drop_repeats', 'prepare', 'chosen_corpora', 'real_segments', 'opening']
 
 # %% ../../nbs/01_speech/05_segments.ipynb #83c771bd
-import contextlib
 import functools
 import hashlib
 import json
@@ -26,7 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..base.cache import cached_run
+from ..base.cache import add_sum, cached_run, check_sum
 from ..base.chapter import Chapter
 from emodiff.base.core import (
     EmodiffError,
@@ -35,13 +34,16 @@ from emodiff.base.core import (
     progress,
     runs_dir,
     shown_path,
+    sweep,
     versions,
     write_json,
 )
 from ..base.settings import EMOTIONS, Features, to_dict
+from ..base.workers import end_with_parent
 from .corpora import corpus_name, find_corpus
 from .features import BrokenClip, check_file, load_audio, log_mels, scale
 from .standins import STANDINS, load_corpus
+from .tables import clean_cell, safe_cell
 
 # %% ../../nbs/01_speech/05_segments.ipynb #0537fe4d
 @dataclass(eq=False)
@@ -177,6 +179,8 @@ def segments_manifest(
     "Who and what is in segments; `content` is a hash of the Mel, empty where the Mel is constant."
     table = segments.table
     out = table[[*IDENTITY, "emotion", "frames", "synthetic"]].copy()
+    for name in IDENTITY[:3]:  # blanks and the form of accents make no other person
+        out[name] = [clean_cell(str(value)) for value in out[name]]
     out["copied"] = table["copy_synthesis"] if "copy_synthesis" in table else ""
     out["generator"] = table["generator"] if "generator" in table else ""
     out["content"] = [
@@ -219,12 +223,16 @@ def _content_hashes(paths: Sequence[str]) -> list[str]:
     return hashes
 
 # %% ../../nbs/01_speech/05_segments.ipynb #b881e50a
-def _prepare_clips(paths: Sequence[str], settings: Features) -> dict[str, Any]:
+def _prepare_clips(
+    clips: Sequence[Any],  # a path each, or path, start and end (seconds) of a part
+    settings: Features,
+) -> dict[str, Any]:
     "One task: the Mels of some clips, and for each clip its segments' frames or its fault."
     made, waves, faults, seconds = {}, {}, {}, 0.0
-    for i, path in enumerate(paths):
+    for i, clip in enumerate(clips):
+        path, *part = (clip,) if isinstance(clip, str) else clip
         try:
-            wave = load_audio(path, settings)
+            wave = load_audio(path, settings, *part)
             seconds += len(wave) / settings.sampling_rate
             if len(wave) > 60 * settings.sampling_rate:  # recordings one at a time: memory
                 made[i] = cut(wave, settings)
@@ -238,8 +246,8 @@ def _prepare_clips(paths: Sequence[str], settings: Features) -> dict[str, Any]:
         made.update(zip(waves, _cuts(list(waves.values()), settings), strict=True))
     shape = (0, settings.n_mels, settings.frames)
     mels = np.concatenate([made[i][0] for i in sorted(made)]) if made else np.zeros(shape, "f2")
-    clips = [faults[i] if i in faults else made[i][1].tolist() for i in range(len(paths))]
-    return {"mels": mels, "clips": clips, "seconds": seconds}
+    found = [faults[i] if i in faults else made[i][1].tolist() for i in range(len(clips))]
+    return {"mels": mels, "clips": found, "seconds": seconds}
 
 # %% ../../nbs/01_speech/05_segments.ipynb #2add045c
 _HEADER = 128  # bytes before the data of mels.npy
@@ -253,9 +261,11 @@ def _resume(part: Path, size: int) -> list[dict[str, Any]]:  # `size`: bytes of 
         with data.open("rb") as f:
             f.seek(_HEADER)
             for line in journal.read_bytes().splitlines(keepends=True):
-                with contextlib.suppress(ValueError):
-                    entry = json.loads(line) if line.endswith(b"\n") else None
+                entry = check_sum(line) if line.endswith(b"\n") else None
                 if entry is None or zlib.crc32(f.read(entry["segments"] * size)) != entry["crc"]:
+                    if line.endswith(b"\n"):  # else the kill came while it was written
+                        warnings.warn(f"what is left in {part.name} is damaged; the clips after "
+                                      f"task {len(entries)} are made again", stacklevel=2)
                     break
                 entries.append(entry)
                 length += entry["segments"] * size
@@ -272,7 +282,7 @@ def _is_fault(clip: list) -> bool:
 
 # %% ../../nbs/01_speech/05_segments.ipynb #93e385be
 def _finish(part: Path, entries: list[dict[str, Any]], settings: Features) -> None:
-    "Write the Mels' header, the index and the faults, and drop the journal: in this order."
+    "Write the Mels' header, the index and the faults, all from the journal's entries."
     clips = [clip for entry in entries for clip in entry["clips"]]
     index = [(row, segment, frames) for row, clip in enumerate(clips) if not _is_fault(clip)
              for segment, frames in enumerate(clip)]
@@ -284,10 +294,9 @@ def _finish(part: Path, entries: list[dict[str, Any]], settings: Features) -> No
             raise AssertionError(f"NumPy's header takes {f.tell()} bytes, not {_HEADER}")
     _write_csv(pd.DataFrame(index, columns=["row", "segment", "frames"]), part / "index.csv")
     write_json(part / "rejected.json", {row: c for row, c in enumerate(clips) if _is_fault(c)})
-    (part / "journal.jsonl").unlink()
 
 # %% ../../nbs/01_speech/05_segments.ipynb #d7edbfab
-def _run_tasks(tasks: list[list[str]], settings: Features, jobs: int) -> Iterable[dict]:
+def _run_tasks(tasks: list[list[Any]], settings: Features, jobs: int) -> Iterable[dict]:
     "The tasks' results in their order, from processes; never many more in memory than processes."
     if jobs == 1 or len(tasks) < 4:  # starting processes costs more than a few clips
         from threadpoolctl import threadpool_limits
@@ -304,7 +313,8 @@ def _run_tasks(tasks: list[list[str]], settings: Features, jobs: int) -> Iterabl
     window = 16 * effective_n_jobs(jobs)
     try:
         # idle workers leave soon: a test runner's process ends only after its children
-        with (parallel_config("loky", inner_max_num_threads=1, idle_worker_timeout=5),
+        with (parallel_config("loky", inner_max_num_threads=1, idle_worker_timeout=5,
+                              initializer=end_with_parent, initargs=(os.getpid(),)),
               Parallel(n_jobs=jobs, return_as="generator") as pool):
             for i in range(0, len(tasks), window):
                 yield from pool(delayed(prepare_clips)(task, settings)
@@ -317,15 +327,8 @@ def _run_tasks(tasks: list[list[str]], settings: Features, jobs: int) -> Iterabl
 _CLIPS = 16  # clips per task: the unit in which a killed run continues
 
 
-def _make(part: Path, paths: list[str], settings: Features, jobs: int) -> None:
+def _make(part: Path, paths: list[Any], settings: Features, jobs: int) -> None:
     "Fill a run's folder; what a killed run left there is kept as far as it is whole."
-    whole = (part / "index.csv").exists() and not (part / "journal.jsonl").exists()
-    keep = ("mels.npy", "index.csv", "rejected.json") if whole else ("mels.npy", "journal.jsonl")
-    for path in part.iterdir():  # half-written files of a killed run
-        if path.name not in keep:
-            path.unlink()
-    if whole:
-        return
     entries = _resume(part, 2 * settings.n_mels * settings.frames)
     tasks = [paths[i:i + _CLIPS] for i in range(0, len(paths), _CLIPS)]
     start, seconds, done = time.monotonic(), 0.0, sum(len(e["clips"]) for e in entries)
@@ -337,7 +340,7 @@ def _make(part: Path, paths: list[str], settings: Features, jobs: int) -> None:
                             "crc": zlib.crc32(raw)})
             data.write(raw)
             data.flush()  # the Mels before the line with their checksum
-            journal.write(json.dumps(entries[-1]).encode() + b"\n")
+            journal.write(json.dumps(add_sum(entries[-1])).encode() + b"\n")
             journal.flush()
             seconds += result["seconds"]
             bar.set_postfix_str(f"{seconds / (time.monotonic() - start):.0f}x real time",
@@ -346,27 +349,25 @@ def _make(part: Path, paths: list[str], settings: Features, jobs: int) -> None:
     if not any(e["segments"] for e in entries):
         fault, fix = entries[0]["clips"][0]
         raise EmodiffError(f"none of the {len(paths)} clips can be used: the first, "
-                           f"{paths[0]}, {fault}; {fix}.")
+                           f"{paths[0] if isinstance(paths[0], str) else paths[0][0]}, {fault}; "
+                           f"{fix}.")
     _finish(part, entries, settings)
 
 # %% ../../nbs/01_speech/05_segments.ipynb #708aece1
 def _write_rejected(folder: Path, paths: list[str], reported: Iterable[Any] = ()) -> int:
     "Write rejected.csv and count it; not by _make, as names may change where contents do not."
-    from filelock import FileLock
-
     faults = json.loads((folder / "rejected.json").read_text("utf-8"))
     table = pd.DataFrame([(paths[int(row)].replace("\0", "\\0"), *fault)
                           for row, fault in faults.items()], columns=["file", "fault", "fix"])
     count = len(table)
     if reported:  # what the corpus's reader rejected before
         table = pd.concat([table, pd.DataFrame(list(reported))[["file", "fault", "fix"]]])
-    text = table.to_csv(index=False, lineterminator="\n").encode("utf-8", "surrogateescape")
-    with FileLock(folder.with_suffix(".lock")):
-        for path in folder.glob(".rejected-*"):  # of a killed run
-            path.unlink()
-        if not (folder / "rejected.csv").exists() or (folder / "rejected.csv").read_bytes() != text:
-            with atomic(folder / "rejected.csv") as tmp:
-                tmp.write_bytes(text)
+    text = table.map(safe_cell).to_csv(index=False, lineterminator="\n")
+    raw = text.encode("utf-8", "surrogateescape")
+    sweep(folder)
+    if not (folder / "rejected.csv").exists() or (folder / "rejected.csv").read_bytes() != raw:
+        with atomic(folder / "rejected.csv") as tmp:
+            tmp.write_bytes(raw)
     return count
 
 # %% ../../nbs/01_speech/05_segments.ipynb #f5f50585
@@ -387,10 +388,15 @@ def prepare(
         hashed = progress(pool.map(_content_hashes, batches), total=len(batches), delay=2,
                           unit="x 64 clips", desc="hashing")
         contents = [content for batch in hashed for content in batch]
+    clips: list[Any] = paths
+    if "start" in manifest:  # parts of recordings
+        clips = list(zip(paths, manifest["start"].tolist(), manifest["end"].tolist(), strict=True))
+        contents = [[c, *map(str, clip[1:])] for c, clip in zip(contents, clips, strict=True)]
     inputs = {"clips": len(paths), "contents": digest(contents), "features": to_dict(settings)}
-    make = functools.partial(_make, paths=paths, settings=settings, jobs=jobs)
+    make = functools.partial(_make, paths=clips, settings=settings, jobs=jobs)
     try:
-        run = cached_run("features", inputs, make, ["speech.features", "speech.segments"])
+        run = cached_run("features", inputs, make, ["speech.features", "speech.segments"],
+                         keep=["mels.npy"], drop=["journal.jsonl"])
     except OSError as e:
         raise EmodiffError(f"cannot write below {runs_dir()} ({e.strerror}); free space "
                            "or set EMODIFF_HOME, and run it again: it will continue.") from e
