@@ -36,7 +36,7 @@ cells = within_cells(loso_folds(real.table, settings.protocol),
                      pool_sizes(made, settings.protocol), settings.protocol, arms)
 predictions = run_audited_plan(cells, pools, settings)
 assert len(summarise(predictions, settings.protocol)) == 3
-assert len(similarity_table(real, pools["group 0"])) == 4
+assert len(similarity_table(real, pools["group 0"])) == 7
 """
 
 

@@ -17,9 +17,8 @@ from ..base.core import pick_device, seed_for
 from ..base.settings import EMOTIONS, Settings
 from .cells import Cell
 from .classifier import confusion, predict, recalls, train_classifier
-from .folds import utterance_share
 from .plan import run_plan
-from .similarity import frechet_distance, memorisation, pooled_features
+from .similarity import FRECHET, frechet_at, memorisation, pooled_features
 from ..speech.segments import Segments, concat
 
 # %% ../../nbs/04_recognition/11_fidelity.ipynb #3c7a51e8
@@ -56,11 +55,13 @@ def fidelity(
     "What a recogniser of real speech hears in synthetic speech, and how new that speech is."
     seen = real.take(~real.table["utterance"].isin(unseen.table["utterance"]).to_numpy())
     kinds = {"synthetic": synthetic, "real, unseen": unseen, **(others or {})}
-    half, all_real = utterance_share(real.table, 0.5, "halves"), pooled_features(real)
-    far = [frechet_distance(all_real[half], all_real[~half]) if speech is unseen
-           else frechet_distance(pooled_features(speech), all_real) for speech in kinds.values()]
-    return heard_emotions(seen, kinds, settings, device).assign(**{
-        "Fréchet distance": far,
+    features = {name: pooled_features(real if speech is unseen else speech)
+                for name, speech in kinds.items()}
+    n = max(2, min([len(real) // 2, *(len(f) for f in features.values())]))
+    of_real = features["real, unseen"]
+    far = pd.DataFrame([frechet_at(of_real, f, n) for f in features.values()], columns=[*FRECHET])
+    heard = heard_emotions(seen, kinds, settings, device)
+    return pd.concat([heard, far], axis=1).assign(**{
         "memorisation": [memorisation(speech, seen, unseen) for speech in kinds.values()]})
 
 # %% ../../nbs/04_recognition/11_fidelity.ipynb #2e09ee3d

@@ -1,0 +1,93 @@
+"""Do the instruments tell what they claim to tell? Each is tried on what was planted."""
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emodiff.base.core import rng_for
+from emodiff.base.settings import load_preset
+from emodiff.recognition.claims import table1_claims
+from emodiff.recognition.folds import unheard_utterances
+from emodiff.recognition.similarity import (
+    blurred,
+    frechet_at,
+    mean_of_others,
+    memorisation,
+    one_mel,
+    paired_mad,
+    pooled_features,
+    similarity_table,
+)
+from emodiff.speech.segments import Segments, concat, drop_repeats, prepare
+from emodiff.speech.standins import load_corpus
+
+
+@pytest.fixture(scope="module")
+def recorded(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Segments:
+    "EmoDB's Mels, of recorded speech; every third clip, to be quick."
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EMODIFF_HOME", str(tmp_path_factory.mktemp("home")))
+        settings = load_preset("open")
+        rows = load_corpus("EmoDB", shared / "corpora", settings.standin)
+        return drop_repeats(prepare(rows[::3], settings.features, jobs=1))
+
+
+def changed(segments: Segments, mels: np.ndarray, **columns) -> Segments:
+    "Segments with other Mels."
+    return Segments(np.asarray(mels, np.float16), segments.table.assign(**columns))
+
+
+def moved(segments: Segments, by: int) -> Segments:
+    "Segments that begin some frames later."
+    mels = np.full(segments.mels.shape, -1, np.float16)
+    mels[:, :, by:] = segments.mels[:, :, :-by]
+    return changed(segments, mels, frames=np.minimum(256, segments.table["frames"] + by))
+
+
+def test_memorisation_knows_copies_from_new_speech(recorded: Segments) -> None:
+    "Moved and noisy copies are copies; blurred unseen speech is not; variations lie between."
+    held = unheard_utterances(recorded)
+    training, unseen = recorded.take(~held), recorded.take(held)
+    copies, rng = training.take(np.arange(0, len(training), 5)), rng_for("planted copies")
+    noise = rng.normal(0, 0.1, copies.mels.shape)
+    others = training.mels[rng.permutation(len(training))[: len(copies)]].astype(np.float32)
+    ratio = {name: memorisation(speech, training, unseen) for name, speech in {
+        **{f"moved by {n}": moved(copies, n) for n in (1, 4, 9, 20)},
+        "noisy": changed(copies, copies.mels + noise),
+        "varied": changed(copies, 0.75 * copies.mels + 0.25 * others),
+        "blurred": blurred(unseen)}.items()}
+    print({name: round(value, 2) for name, value in ratio.items()})
+    assert max(ratio[f"moved by {n}"] for n in (1, 4, 9, 20)) < 0.5 and ratio["noisy"] < 0.35
+    assert ratio["blurred"] > 0.85 > ratio["varied"] > ratio["noisy"]
+
+
+def test_the_frechet_distance_does_not_hang_on_the_number_of_segments(recorded: Segments) -> None:
+    "In each row of the table the same; real speech is nearest at every number."
+    features = pooled_features(recorded)
+    for n in (12, 40):
+        itself, low, high = frechet_at(features, features, n)
+        fog = frechet_at(features, pooled_features(blurred(recorded, 4)), n)
+        assert low <= itself <= high < fog[0]
+
+
+def test_no_claim_about_mad_is_won_by_a_constant_or_a_blur(recorded: Segments) -> None:
+    "And the table shows how well they do."
+    once = recorded.table.drop_duplicates("text").index
+    lines = concat([recorded, recorded.take(np.asarray(once))])
+    for fake in (one_mel(recorded), blurred(recorded)):
+        judged = table1_claims(lines, fake)
+        mads = judged[judged["measure"].eq("MAD") & (judged["section"] == "5.1")]
+        assert not mads["verdict"].eq("supported").any(), mads
+    table = similarity_table(recorded, recorded).set_index("compared with real")
+    assert {"one Mel for every prompt", "mean of other speakers", "real, blurred",
+            "real repetition"} <= set(table.index)
+    change = table["change per frame (real = 1)"]
+    assert change["synthetic"] == 1 and change["real, blurred"] < 0.7
+    assert change["one Mel for every prompt"] < change["real, blurred"]
+
+
+def test_a_mean_of_others_is_nearer_than_any_one_of_them(recorded: Segments) -> None:
+    "Why the yardsticks are there."
+    line = ("corpus", "emotion", "text")
+    others = paired_mad(recorded, recorded, line, ("speaker",))["mad"].mean()
+    assert paired_mad(recorded, mean_of_others(recorded))["mad"].mean() < others
