@@ -27,45 +27,51 @@ def stripes(n: int, seed: int = 0) -> Segments:
 
 
 # Trains in processes of its own, kills them with SIGKILL again and again, and says how often.
-# Arguments: folder with segments/, name of the generator or of a GAN, how many kills.
+# Arguments: folder with segments/, how many kills, names of the generator or of GANs; what is made
+# goes to NAME/alone and NAME/killed.
 KILLER = """
-import os, random, signal, sys, time, warnings
-import torch
+import os, random, shutil, signal, sys, time, warnings
+import torch, torch._dynamo  # which every optimiser imports: once here, not in every fork
 from emodiff.base.settings import GANS, load_preset
 from emodiff.generator.gan_training import train_gan
 from emodiff.generator.training import train_generator
 from emodiff.speech.segments import load_segments
 torch.set_num_threads(1)
 warnings.simplefilter("ignore")
-folder, name, most = sys.argv[1], sys.argv[2], int(sys.argv[3])
+folder, most = sys.argv[1], int(sys.argv[2])
 segments = load_segments(folder + "/segments")
 settings = load_preset("smoke", training=dict(steps=10, batch=4, checkpoint_every=2, accumulate=2,
                                               validate=0.05))
-kills, rng = 0, random.Random(0)
-def made(part):
-    return sorted(os.listdir(f"{folder}/{part}/checkpoints")) if os.path.isdir(
-        f"{folder}/{part}/checkpoints") else []
-for part, killer in (("alone", False), ("killed", True)):
+def made(out):
+    return sorted(os.listdir(f"{out}/checkpoints")) if os.path.isdir(f"{out}/checkpoints") else []
+def train(name, out, most, seconds):
+    kills, rng, begun = 0, random.Random(0), time.monotonic()
     while True:
         child = os.fork()
         if child == 0:
-            out = f"{folder}/{part}"
             if name in GANS:
                 train_gan(name, segments, settings, out)
             else:
                 train_generator(segments, settings, out, words=name == "words")
             os._exit(0)
-        if killer and kills < most:
-            before, start = made(part), time.monotonic()
-            if kills % 2 == 0:  # once at any moment, once soon after a checkpoint
-                while made(part) == before and time.monotonic() - start < 60:
+        if kills < most:
+            before, start = made(out), time.monotonic()
+            if kills % 2 == 0:  # once soon after a checkpoint, once at any moment
+                while made(out) == before and time.monotonic() - start < 60:
                     time.sleep(0.002)
-            time.sleep(rng.uniform(0.0, 0.2 if kills % 2 == 0 else 0.5))
+            time.sleep(rng.uniform(0.0, seconds * (0.05 if kills % 2 == 0 else 0.25)))
             os.kill(child, signal.SIGKILL)
         status = os.waitpid(child, 0)[1]
-        if status == 0:
-            break
-        assert os.WIFSIGNALED(status), status
-        kills += 1
-print("killed", kills, "times")
+        if status and os.WIFSIGNALED(status):
+            kills += 1
+        elif status == 0 and kills == most:
+            return time.monotonic() - begun
+        else:  # it ended before it was killed: all of it once more
+            assert status == 0 and time.monotonic() - begun < 120, status
+            shutil.rmtree(out)
+            kills = 0
+for name in sys.argv[3:]:
+    seconds = train(name, f"{folder}/{name}/alone", 0, 0.0)
+    train(name, f"{folder}/{name}/killed", most, seconds)
+    print(name, "killed", most, "times")
 """
