@@ -1,6 +1,4 @@
 """Samples do not depend on batches, kills, memory or the number of processes."""
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import ROOT
 from test_golden import golden  # noqa: F401  a fixture
 
 from emodiff.base.core import EmodiffError, rng_for, seed_for
@@ -230,27 +227,3 @@ def test_two_ranks_played_one_after_the_other(generator: Generator, want: Segmen
     mels = ranks[0] + ranks[1]
     for mel, end, whole in zip(mels, one.table["frames"], want.mels, strict=True):
         assert np.array_equal(mel[:, :end], whole[:, :end])
-
-
-WORKER = """
-import sys, numpy, pandas, torch
-from emodiff.generator.sampling import load_generator, synthesise
-torch.set_num_threads(1)
-made = synthesise(load_generator(sys.argv[1]), pandas.read_csv(sys.argv[2]), seed=1)
-if int(__import__("os").environ["RANK"]) == 0:
-    numpy.save(sys.argv[3], made.mels)
-torch.distributed.destroy_process_group()
-"""
-
-
-def test_two_processes(folder: Path, want: Segments, tmp_path: Path) -> None:
-    "As `torchrun --nproc_per_node 2` starts them: all of them end with all samples."
-    PLAN.to_csv(tmp_path / "plan.csv", index=False)
-    script = tmp_path / "worker.py"
-    script.write_text(f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n" + WORKER)
-    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone",
-                           "--nproc_per_node", "2", str(script), str(folder),
-                           str(tmp_path / "plan.csv"), str(tmp_path / "mels.npy")],
-                          capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert difference(np.load(tmp_path / "mels.npy"), want.mels) < 1e-3

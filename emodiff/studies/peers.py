@@ -844,9 +844,11 @@ def startup_race(
     return {name: run(STARTS[name]) for name in names}
 
 # %% ../../nbs/06_studies/02_peers.ipynb #dbeada3d
-def compiled_race() -> dict[str, Callable[[], Any]]:
-    "A fresh process of the tests, its modules compiled each time or once."
-    name, folder = "first cell of chapter 04", tempfile.TemporaryDirectory()
+def compiled_race(
+    name: str = "first cell of chapter 04",  # of STARTS
+) -> dict[str, Callable[[], Any]]:
+    "A fresh Python process whose modules are compiled each time, or once."
+    folder = tempfile.TemporaryDirectory()
 
     def run(kind: str, never: str) -> Callable[[], Any]:
         "A fresh process; the folder lives as long as the entries."
