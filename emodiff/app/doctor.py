@@ -32,7 +32,7 @@ class Finding:
 
 # %% ../../nbs/10_app/01_doctor.ipynb #c4168cbf
 def _try_import(part: str, code: str, fix: str, fault: bool = True) -> Finding:
-    "What a line of Python prints in a process of its own, or why it fails."
+    "Run a line of Python in a process of its own: what it prints, or why it fails."
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
                           stdin=subprocess.DEVNULL)
     if done.returncode == 0:

@@ -167,7 +167,7 @@ class Chapter:
         return self.corpora_dir is None
 
     def caption(self, text: str) -> str:
-        "`text` with what every caption must say: the preset, and that the speech is a stand-in."
+        "`text`, then the preset, and whether the speech is stand-in or real speech."
         what = "stand-in speech, not the real corpora" if self.standin else "real speech"
         return f"{text} Preset {self.settings.preset}; {what}."
 

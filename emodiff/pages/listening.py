@@ -49,14 +49,14 @@ def matched_pairs(
 def _vocoded_speech(
     segments: Segments, vocoder: Path | str, settings: Settings, device: str,
 ) -> list[np.ndarray]:  # float32 waves
-    "The speech of a few segments, from the run cache or made now."
+    "The waves of a few segments, from the run cache or made now."
     from emodiff.generator.vocoder import load_vocoder, vocode
 
     frames = segments.table["frames"].to_numpy(np.int64)
     inputs = vocoder_inputs(segments, vocoder, settings, device)
 
     def make(folder: Path) -> None:
-        "Speak into one file."
+        "Write all waves into one file."
         speak = load_vocoder(vocoder, device, settings.features)
         waves = vocode(segments.mels, frames, speak, settings.features)
         with atomic(folder / "waves.npz") as tmp:
