@@ -143,7 +143,7 @@ def same_step(plan: Plan) -> Iterator[dict[str, Any]]:
                             p.add_(0.02 * noise.to(device))
                     if "drawn" not in found:
                         found["drawn"] = state.draws.micro_batch(s.training.batch,
-                                                          job.diffusion.T, job.vectors.shape[1],
+                                                          job.diffusion.T, job.parts,
                                                           job.mels.shape[1:])
                     rows, t, _, noise, drop = (x.to(device) for x in found["drawn"])
                     t[0] = 0  # the likelihood's own term
@@ -232,41 +232,47 @@ def paper_size(plan: Plan, batch: int = 64) -> dict[str, Any]:
 
 
 def training_rates(plan: Plan) -> Iterator[dict[str, Any]]:
-    "(c) The whole training step at the paper's size: eager and compiled."
+    "(c) The whole training step, eager and compiled: at the paper's size, then at that of open."
+    for preset, batch in (("paper", 64), ("paper", 128), ("open", 16)):
+        for compiled in (False, True):
+            if plan.left() > plan.small(75, 0) and not (compiled and plan.rehearse):
+                yield training_rate(plan, preset, batch, compiled)
+
+
+def training_rate(plan: Plan, preset: str, batch: int, compiled: bool) -> dict[str, Any]:
+    "Steps per second, their share of the matrix rate, and memory."
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     from emodiff.base.workers import ProcessGroup
     from emodiff.generator.training import set_up_training, train_step
 
-    real = load_packed(plan)
     matrix = next((r["TFLOP/s"] for r in plan.rows if "bfloat16" in str(r.get("what"))),
                   float("nan"))
-    for batch in (64, 128):
-        for compiled in (False, True):
-            if plan.left() < plan.small(240, 0) or (compiled and plan.rehearse and batch > 64):
-                return
-            job, state, *_ = set_up_training(real, settings_of("paper", **paper_size(plan, batch)),
-                                             plan.device, 0, ProcessGroup())
-            net = state.net
-            with FlopCounterMode(display=False) as counter:
-                train_step(job, net, state)
-            if compiled and not plan.rehearse:
-                net.compile()
-            if plan.device.startswith("cuda"):
-                torch.cuda.reset_peak_memory_stats()
-            per_second = rate(lambda j=job, n=net, s=state: train_step(j, n, s), plan.device,
-                              plan.small(8.0, 0.2))
-            tflops = per_second * counter.get_total_flops() / 1e12
-            memory = (torch.cuda.max_memory_allocated() / 2**30
-                      if plan.device.startswith("cuda") else float("nan"))
-            yield {"what": f"training step, batch {batch}, {'compiled' if compiled else 'eager'}",
-                   "steps/s": per_second, "TFLOP/s": tflops,
-                   "share of matrix rate": tflops / matrix, "GiB": memory,
-                   "hours for 120,000 steps": 120_000 / per_second / 3600}
-            if batch == 64:
-                profile_step(plan, job, net, state, "compiled" if compiled else "eager")
-            del job, net, state
+    changes = paper_size(plan, batch) if preset == "paper" or plan.rehearse else {}
+    job, state, *_ = set_up_training(load_packed(plan), settings_of(preset, **changes),
+                                     plan.device, 0, ProcessGroup())
+    with FlopCounterMode(display=False) as counter:
+        train_step(job, state.net, state)
+    start = time.monotonic()
+    if compiled:
+        torch._dynamo.reset()
+        state.net.compile(dynamic=False)
+        train_step(job, state.net, state)
+        wait(plan.device)
+    begun = time.monotonic() - start
+    if plan.device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()
+    per_second = rate(lambda: train_step(job, state.net, state), plan.device, plan.small(6.0, 0.2))
+    tflops = per_second * counter.get_total_flops() / 1e12
+    memory = (torch.cuda.max_memory_allocated() / 2**30 if plan.device.startswith("cuda")
+              else float("nan"))
+    name = "compiled" if compiled else "eager"
+    if batch == 64:
+        profile_step(plan, job, state.net, state, name)
+    return {"what": f"training step of {preset}, batch {batch}, {name}", "steps/s": per_second,
+            "TFLOP/s": tflops, "share of matrix rate": tflops / matrix, "GiB": memory,
+            "hours for 120,000 steps": 120_000 / per_second / 3600, "seconds to compile": begun}
 
 
 def profile_step(plan: Plan, job: Any, net: Any, state: Any, name: str) -> None:
@@ -288,8 +294,19 @@ def profile_step(plan: Plan, job: Any, net: Any, state: Any, name: str) -> None:
 
 
 def sampling_rates(plan: Plan) -> Iterator[dict[str, Any]]:
-    "(d) Samples per second at the paper's size."
+    "(d) Samples per second, eager and compiled: at the paper's size, then at that of open."
+    for preset, sampler, steps in (("paper", "ancestral", 250), ("paper", "dpm", 25),
+                                   ("open", "dpm", 25)):
+        for compiled in (False, True):
+            if plan.left() > plan.small(30, 0) and not (compiled and plan.rehearse):
+                yield sampling_rate(plan, preset, sampler, plan.small(steps, 3), compiled)
+
+
+def sampling_rate(plan: Plan, preset: str, sampler: str, steps: int, compiled: bool
+                  ) -> dict[str, Any]:
+    "Samples per second of an untrained generator."
     import numpy as np
+    import torch
 
     from emodiff.base.workers import ProcessGroup
     from emodiff.generator.sampling import (
@@ -301,35 +318,66 @@ def sampling_rates(plan: Plan) -> Iterator[dict[str, Any]]:
     )
     from emodiff.generator.training import set_up_training
 
-    s, n = settings_of("paper", **paper_size(plan)), plan.small(64, 2)
+    changes = paper_size(plan) if preset == "paper" or plan.rehearse else {}
+    s, n = settings_of(preset, **changes), plan.small(64, 2)
     job, state, *_ = set_up_training(load_packed(plan), s, plan.device, 0, ProcessGroup())
-    generator = Generator(state.net.eval(), job.diffusion, s, (80, 256),
-                          tuple(job.vectors.shape[1:]), "", plan.device)
-    vectors = np.zeros((n, *job.vectors.shape[1:]), np.float32)
-    for sampler, steps in (("ancestral", plan.small(250, 4)), ("dpm", plan.small(25, 3))):
-        if plan.left() < plan.small(200, 0):
-            return
-        chain, noise = sampling_chain(job.diffusion, sampler, steps), SampleNoise(
-            list(range(n)), (80, 256), plan.device)
-        start = time.monotonic()
-        walk_chain(Guided(generator, vectors, 1.0), chain, sampler, noise)
+    net = state.net.eval().requires_grad_(False)
+    generator = Generator(net, job.diffusion, s, (80, 256), tuple(job.vectors.shape[1:]), "",
+                          plan.device)
+    model = Guided(generator, np.zeros((n, *job.vectors.shape[1:]), np.float32), 1.0)
+    noise = SampleNoise(list(range(n)), (80, 256), plan.device)
+
+    def walk(count: int) -> float:
+        "Seconds of a walk."
+        chain, start = sampling_chain(job.diffusion, sampler, count), time.monotonic()
+        walk_chain(model, chain, sampler, noise)
         wait(plan.device)
-        yield {"what": f"sampling, {sampler}, {steps} steps", "batch": n,
-               "samples/s": n / (time.monotonic() - start)}
+        return time.monotonic() - start
+
+    if compiled:
+        torch._dynamo.reset()
+        net.compile(dynamic=False)
+    begun = walk(2)
+    return {"what": f"sampling of {preset}, {sampler}, {steps} steps, "
+                    + ("compiled" if compiled else "eager"),
+            "batch": n, "samples/s": n / walk(steps), "seconds to begin": begun}
+
+
+def fit_recogniser(folder: str, steps: int, seed: int, device: str) -> int:
+    "A recogniser of open's size, in this process or in another one."
+    import torch
+
+    from emodiff.recognition.classifier import train_classifier
+
+    torch.set_num_threads(1)
+    here = Plan(Path(folder), Path(folder), device, False, 0.0)
+    settings = settings_of("open", classifier={"steps": steps}).classifier
+    train_classifier(load_packed(here), settings, seed, device=device)
+    return os.getpid()
 
 
 def recogniser_rates(plan: Plan) -> Iterator[dict[str, Any]]:
-    "(e) Recognisers per minute, at the sizes of open."
-    from emodiff.recognition.classifier import train_classifier
+    "(e) Recognisers per minute at the sizes of open: one after another, and in 8 processes."
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
 
-    real = load_packed(plan)
-    s = settings_of("open", classifier={"steps": plan.small(300, 3)}).classifier
-    start = time.monotonic()
-    for seed in range(plan.small(3, 1)):
-        train_classifier(real, s, seed, device=plan.device)
-    wait(plan.device)
+    folder, steps = str(plan.folder), plan.small(300, 3)
+    jobs = plan.small(8, 2)
+    fit_recogniser(folder, 5, 0, plan.device)
+    start, count = time.monotonic(), plan.small(4, 1)
+    for seed in range(count):
+        fit_recogniser(folder, steps, seed, plan.device)
     yield {"what": "recognisers of open, one after another",
-           "per minute": 60 * plan.small(3, 1) / (time.monotonic() - start)}
+           "per minute": 60 * count / (time.monotonic() - start)}
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        start = time.monotonic()
+        list(pool.map(fit_recogniser, [folder] * jobs, [5] * jobs, range(jobs),
+                      [plan.device] * jobs))
+        begun, count = time.monotonic(), plan.small(3, 1) * jobs
+        seen = set(pool.map(fit_recogniser, [folder] * count, [steps] * count, range(count),
+                            [plan.device] * count))
+    yield {"what": f"recognisers of open, {len(seen)} processes on the card",
+           "per minute": 60 * count / (time.monotonic() - begun), "seconds to begin": begun - start}
 
 
 def grow_generator(plan: Plan) -> Iterator[dict[str, Any]]:
@@ -342,6 +390,7 @@ def grow_generator(plan: Plan) -> Iterator[dict[str, Any]]:
 def one_generator(plan: Plan, preset: str, seconds: float) -> Iterator[dict[str, Any]]:
     "Train for some seconds, sample, and compare the arms real, real + synthetic, real + speed."
     import numpy as np
+    import torch
 
     from emodiff.base.settings import Sampling
     from emodiff.base.workers import ProcessGroup
@@ -366,7 +415,10 @@ def one_generator(plan: Plan, preset: str, seconds: float) -> Iterator[dict[str,
     job, state, *_ = set_up_training(train, s, plan.device, 0, ProcessGroup())
     net = state.net
     if plan.device.startswith("cuda"):
-        net.compile()
+        torch._dynamo.reset()
+        net.compile(dynamic=False)
+        train_step(job, net, state)  # compiles; the seconds count from here
+        wait(plan.device)
     curve, start = [], time.monotonic()
     while time.monotonic() - start < seconds:
         train_step(job, net, state)
@@ -458,10 +510,12 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=9.0)
     parser.add_argument("--rehearse", action="store_true")
+    parser.add_argument("--stages", default=",".join(STAGES), help="some of them, with commas")
     a = parser.parse_args()
+    for name in set(a.stages.split(",")) - set(STAGES):
+        parser.error(f"unknown stage {name!r}; choose among {', '.join(STAGES)}")
     if a.rehearse:
         hide_modules()
-    sys.path.insert(0, str(ROOT))
     os.environ["EMODIFF_HOME"] = str((a.folder / "home").resolve())
     os.environ["EMODIFF_PROGRESS"] = "text"
     import torch
@@ -475,7 +529,7 @@ def main() -> int:
     a.out.mkdir(parents=True, exist_ok=True)
     plan = Plan(a.folder, a.out, device, a.rehearse, time.monotonic() + 60 * a.minutes)
     card = torch.cuda.get_device_name() if device == "cuda" else "CPU, a rehearsal"
-    for name in STAGES:
+    for name in a.stages.split(","):
         run_stage(plan, name)
     write(plan, "summary", plan.rows)
     lines = [f"# emodiff on {card}", "", f"PyTorch {torch.__version__}.", ""]
@@ -487,5 +541,6 @@ def main() -> int:
     return int(any(r.get("holds") is False for r in plan.rows))
 
 
+sys.path.insert(0, str(ROOT))  # also for a process that this one starts
 if __name__ == "__main__":
     sys.exit(main())

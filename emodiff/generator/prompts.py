@@ -96,7 +96,7 @@ def _embed(
     found: list[str],  # phrases
     encoder: str,
     tokens: bool = False,  # each token's vector instead of their mean
-) -> list[np.ndarray]:  # float32 (n, D) for each phrase; n = 1 for the mean
+) -> list[np.ndarray]:  # (n, D) for each phrase: tokens in float16, or the mean in float32, n = 1
     "Phrases through the frozen BERT, one by one."
     tokenizer, model = load_encoder(encoder)
     vectors = []
@@ -104,7 +104,7 @@ def _embed(
         for phrase in progress(found, desc="BERT", unit="phrase", disable=len(found) < 500):
             pieces = tokenizer(phrase, return_tensors="pt", truncation=True, max_length=256)
             last = model(**pieces).last_hidden_state[0]
-            vectors.append((last if tokens else last.mean(0, keepdim=True)).numpy())
+            vectors.append((last.half() if tokens else last.mean(0, keepdim=True)).numpy())
     return vectors
 
 # %% ../../nbs/02_generator/02_prompts.ipynb #b628b18f
@@ -143,7 +143,7 @@ def _phrase_vectors(
     encoder: str,
     cache: bool,  # read and keep vectors below data/cache/prompts
     tokens: bool = False,
-) -> dict[str, np.ndarray]:  # float32 (n, D) by phrase
+) -> dict[str, np.ndarray]:  # (n, D) by phrase, as from `_embed`
     "Vectors of phrases, from the file or embedded now."
     keys, path = {p: digest(p.encode())[:32] for p in found}, _store_path(encoder, tokens)
     store = _read_store(path) if cache else {}
