@@ -1,5 +1,6 @@
 """The listening page and RESULTS.md: same bytes, no fetches, licences, hostile names, faults."""
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,14 @@ from emodiff.speech.segments import Segments
 
 SMOKE = load_preset("smoke")
 pytestmark = pytest.mark.filterwarnings("ignore:no vocoder named")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    "The home of all tests here: a Mel that was spoken once comes from the run cache."
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EMODIFF_HOME", str(home := tmp_path_factory.mktemp("home")))
+        yield home
 
 
 def segments(corpus: str, synthetic: bool, speaker: str = "A", text: str = "hello") -> Segments:
@@ -35,13 +44,13 @@ def segments(corpus: str, synthetic: bool, speaker: str = "A", text: str = "hell
     ("URDU", False, 0), ("IEMOCAP", False, 0), ("MSP-IMPROV", False, 0),
     ("a friend's corpus", False, 0)])
 def test_the_licence_decides_what_is_heard(
-    home: Path, corpus: str, standin: bool, players: int,
+    folder: Path, corpus: str, standin: bool, players: int,
 ) -> None:
     both = segments(corpus, False), segments(corpus, True)
-    path = listening_page(home / "page", *both, "", SMOKE, standin)
+    path = listening_page(folder / corpus, *both, "", SMOKE, standin)
     page = path.read_text("utf-8")
     assert page.count("<audio") == players and page.count("<img") == 12
-    assert listening_page(home / "again", *both, "", SMOKE, standin).read_bytes() == \
+    assert listening_page(folder / "again", *both, "", SMOKE, standin).read_bytes() == \
         path.read_bytes()
     assert "http:" not in page and "https:" not in page
     links = re.findall(r"""(?:src|href)=["']([^"']{0,10})""", page)
@@ -54,10 +63,10 @@ def test_notes_name_the_terms() -> None:
     assert not licence_of("a friend's corpus").synthetic
 
 
-def test_hostile_names_stay_text(home: Path) -> None:
+def test_hostile_names_stay_text(folder: Path) -> None:
     evil = "<script>alert('1')</script>", '"><img src=x onerror=alert(2)>'
     both = segments("made up", False, *evil), segments("made up", True, *evil)
-    page = listening_page(home / "page", *both, "", SMOKE, standin=True).read_text("utf-8")
+    page = listening_page(folder / "evil", *both, "", SMOKE, standin=True).read_text("utf-8")
     assert page.count("<script>") == 1 and "<img src=x" not in page
     assert "&lt;script&gt;" in page and page.count("<img") == 12
 
