@@ -39,9 +39,11 @@ def quiet(line: str) -> None:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    "The digest of every file below a folder."
-    return {p.relative_to(folder).as_posix(): digest(p)
-            for p in sorted(folder.rglob("*")) if p.is_file()}
+    "The digest of every file below a folder; the folder's own path in the table does not count."
+    found = {p.relative_to(folder).as_posix(): p.read_bytes()
+             for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {name: digest(data.replace(os.fsencode(folder), b"...") if name == "augmented.csv"
+                         else data) for name, data in found.items()}
 
 
 def heard_by(key: str) -> set[str]:
@@ -86,7 +88,7 @@ def table(root: Path, whole: pd.DataFrame) -> Path:
     first = whole["path"][0]
     shutil.copyfile(first, root / "again.wav")
     faults = [["missing.wav", "A", "f", "angry"], ["silent.wav", "A", "f", "sad"],
-              ["empty.wav", "A", "f", "sad"], [first, "A", "f", "happy"],
+              ["empty.wav", "A", "f", "sad"], [first, "", "f", "happy"],
               ["again.wav", "A", "f", "happy"], ["a.wav", "A", "f", "bored"],
               ["b.wav", "", "f", "sad"], ["d.wav", "A", "f", "fear"]]
     rows = [",".join([*row, "", "stand-in", "", ""]) for row in faults] + ["c.wav,A"]
@@ -243,7 +245,8 @@ def test_hostile_names_stay_text(root: Path, whole: pd.DataFrame, hifigan: str) 
     assert not page.fetched and "<img src=x" not in text and "<script>alert" not in text
     assert "&lt;script&gt;" in text
     both = pd.read_csv(made.folder / "augmented.csv", dtype=str, keep_default_na=False)
-    assert evil in set(both["speaker"]) and both["note"][0] == "=1+1\rX"
+    assert evil in set(both["speaker"]) and both["note"][0] == "'=1+1\rX"  # no formula
+    assert read_speech(made.folder / "augmented.csv").extra["note"].iloc[0] == "=1+1\rX"
     assert not [p for p in (made.folder / "audio").iterdir() if "<" in p.name]
 
 
@@ -309,6 +312,6 @@ def test_real_speech(root: Path, shared: Path, hifigan: str) -> None:
     _, shape = prepare_speech(shape, SMOKE.features, 1)
     assert (len(shape.manifest), len(shape.rejected)) == (len(four), 5)
     joint = joint_table(shape, real.synthetic, root, "wav")
-    assert joint.columns[-2:].tolist() == ["language", "synthetic"]
+    assert joint.columns[-3:].tolist() == ["language", "own_label", "synthetic"]
     assert joint["language"].value_counts()["german"] == len(four)
     assert [Path(f).name for f in shape.rejected["file"] if f.endswith("nothere.wav")]

@@ -6,10 +6,8 @@
 __all__ = ['delivered_speech', 'joint_table', 'open_folder', 'remove_leftovers', 'deliver']
 
 # %% ../../nbs/07_augment/03_delivery.ipynb #0b49026a
-import csv
 import functools
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,16 +17,16 @@ import numpy as np
 import pandas as pd
 
 from .advice import balanced_plan
-from .source import Request, UserSpeech
+from .source import Request, UserSpeech, utterance_keys
 from ..base.cache import Run, cached_run
-from ..base.core import EmodiffError, atomic, digest, progress, write_json, write_text
+from ..base.core import EmodiffError, atomic, digest, progress, write_json
 from ..base.settings import Features, Settings, replace, to_dict
 from ..generator.vocoder import VOCODER_CODE, vocoder_key
 from ..recognition.folds import unheard_utterances
 from ..recognition.pools import Synthesis, cached_synthesis
 from ..speech.corpora import as_path
 from ..speech.segments import Segments, save_segments
-from ..speech.tables import CSV_COLUMNS, write_csv
+from ..speech.tables import CSV_COLUMNS, OWN_LABEL, write_csv, write_rows
 
 # %% ../../nbs/07_augment/03_delivery.ipynb #2e8b55fc
 def delivered_speech(
@@ -102,31 +100,36 @@ def _synthesise_speech(
             bar.update(len(part))
 
 # %% ../../nbs/07_augment/03_delivery.ipynb #d80e08bd
+def _part_columns(table: pd.DataFrame) -> pd.DataFrame:
+    "The parts of recordings as audformat writes times; a whole clip begins at 0 and has no end."
+    times = {c: [str(pd.Timedelta(seconds=t)) if t < np.inf else "" for t in table[c]]
+             for c in ("start", "end") if c in table}
+    return pd.DataFrame(times, index=table.index)
+
+# %% ../../nbs/07_augment/03_delivery.ipynb #d80e0a02
 def joint_table(
     speech: UserSpeech,
     synthetic: Segments,
     out: Path,  # folder of the table; the waves are in its audio/
     kind: str,
 ) -> pd.DataFrame:  # CSV_COLUMNS, the reader's further columns, synthetic
-    "Real and synthetic utterances in one table."
+    "Real and synthetic utterances in one table; files by their whole paths, for nkululeko."
     real, made = speech.manifest, synthetic.table
-    files = [p.relative_to(out).as_posix() if p.is_relative_to(out) else p.as_posix()
-             for p in map(Path, real["path"])]
-    rows = real.assign(file=files)[list(CSV_COLUMNS)]
+    parts, columns = _part_columns(real), list(CSV_COLUMNS)
+    rows = pd.concat([real.assign(file=real["path"])[columns], parts], axis=1)
+    new = made.assign(file=[(out / "audio" / f"{u}.{kind}").absolute().as_posix()
+                            for u in made["utterance"]], session="")[columns]
+    if "start" in parts:
+        new = new.assign(start=str(pd.Timedelta(0)), end="")
     if speech.extra is not None:
-        own = speech.extra.reindex(real["path"].map(os.path.normpath)).fillna("")
-        rows = pd.concat([rows, own.reset_index(drop=True)], axis=1)
-    new = made.assign(file=[f"audio/{u}.{kind}" for u in made["utterance"]], session="")
-    both = pd.concat([rows.assign(synthetic="False"),
-                      new[list(CSV_COLUMNS)].assign(synthetic="True")], ignore_index=True)
+        own = speech.extra.reindex(utterance_keys(real)).fillna("").reset_index(drop=True)
+        rows = pd.concat([rows, own], axis=1)
+        if OWN_LABEL in own:  # as the reader calls that emotion most often
+            usual = own[OWN_LABEL].groupby(real["emotion"]).agg(lambda names: names.mode()[0])
+            new = new.assign(**{OWN_LABEL: new["emotion"].map(usual)})
+    both = pd.concat([rows.assign(synthetic="False"), new.assign(synthetic="True")],
+                     ignore_index=True)
     return both[[c for c in both.columns if c != "synthetic"] + ["synthetic"]].fillna("")
-
-# %% ../../nbs/07_augment/03_delivery.ipynb #7b8de4cc
-def _write_table(table: pd.DataFrame, path: Path) -> Path:
-    "A table as CSV; carriage returns inside cells are quoted."
-    odd = any("\r" in str(v) for v in table.to_numpy().ravel())
-    quoting = csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL
-    return write_text(path, table.to_csv(index=False, lineterminator="\n", quoting=quoting))
 
 # %% ../../nbs/07_augment/03_delivery.ipynb #e4dd979a
 _RECORD = "augment.json"
@@ -134,26 +137,31 @@ _RECORD = "augment.json"
 
 def open_folder(
     out: Path | str,
-    key: str = "",  # makes it this run's
+    asked: str = "",  # what was asked, to be compared
+    key: str = "",  # what it belongs to; makes it this run's
 ) -> Path:
     "The folder for the results; one with other contents is refused."
     out = as_path(out)
-    record = out / _RECORD
+    record, other = out / _RECORD, False
     if out.exists() and not out.is_dir():
         raise EmodiffError(f"{out} is a file; name a folder.")
+    made = out.exists() and any(p.is_file() and p != record and not p.name.startswith(".augment")
+                                for p in out.rglob("*"))
     if record.exists():
         try:
-            found = json.loads(record.read_text("utf-8"))["key"]
+            found = json.loads(record.read_text("utf-8"))
+            other = found["key"] != (key or found["key"]) or (
+                found["asked"] != (asked or found["asked"]))
         except (OSError, ValueError, KeyError, TypeError) as e:
             raise EmodiffError(f"{record} is damaged; name another folder.") from e
-        if key and found != key:
-            raise EmodiffError(f"{out} holds what was made from other speech or settings; name "
-                               "another folder, or remove that one.")
-    elif out.exists() and any(p for p in out.iterdir() if not p.name.startswith(".augment")):
+    elif made:
         raise EmodiffError(f"{out} is not empty and not of an earlier `augment`; name another "
                            "folder.")
-    if key and not record.exists():
-        write_json(record, {"key": key})
+    if made and other:
+        raise EmodiffError(f"{out} holds what was made from other speech or settings; name "
+                           "another folder, or remove that one.")
+    if key and (other or not record.exists()):
+        write_json(record, {"key": key, "asked": asked})
     return out
 
 # %% ../../nbs/07_augment/03_delivery.ipynb #b24f3fb7
@@ -183,8 +191,8 @@ def deliver(
     table = made.table.assign(path=[f"audio/{u}.{kind}" for u in made.table["utterance"]])
     made = Segments(made.mels, table)
     save_segments(made, out / "mels")
-    _write_table(joint_table(speech, made, out, kind), out / "augmented.csv")
-    _write_table(speech.rejected, out / "rejected.csv")
+    write_rows(joint_table(speech, made, out, kind), out / "augmented.csv")
+    write_rows(speech.rejected, out / "rejected.csv")
     if len(held_out):
         write_csv(held_out, out / "held_out.csv")
     return made

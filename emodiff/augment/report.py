@@ -16,7 +16,13 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from .advice import FEW_SPEAKERS, Advice, HeldOutTrial, SpeechQuality
+from emodiff.augment.advice import (
+    FEW_SPEAKERS,
+    Advice,
+    HeldOutTrial,
+    SpeechQuality,
+    signed_points,
+)
 from .cost import TEST_ARMS
 from .source import Request, UserSpeech
 from ..base.core import write_json, write_text
@@ -25,8 +31,9 @@ from ..pages.html import figure_html, fill, page_html, table_html
 from ..pages.listening import describe_samples, matched_pairs, sample_rows
 from ..recognition.folds import unheard_utterances
 from ..recognition.statistics import FEWEST_SPEAKERS, folds_table, runs_table
-from ..speech.corpora import licence_of
+from ..speech.corpora import counted, licence_of
 from ..speech.segments import Segments
+from ..speech.tables import OWN_LABEL
 
 # %% ../../nbs/07_augment/04_report.ipynb #fa2cf2b4
 @dataclass(frozen=True)
@@ -83,18 +90,18 @@ def _interval_text(
     sign: bool = False,  # + before what is above zero
 ) -> str:
     "A number and its interval as text."
-    form, (value, low, high) = "{:+.1f}" if sign else "{:.1f}", numbers
-    return form.format(value) + (
-        "" if np.isnan(low) else f" [{form.format(low)}, {form.format(high)}]")
+    form = signed_points if sign else "{:z.1f}".format
+    value, low, high = numbers
+    return form(value) + ("" if np.isnan(low) else f" [{form(low)}, {form(high)}]")
 
 # %% ../../nbs/07_augment/04_report.ipynb #2d95e5a5
 _TRIAL = """<h2>Does it help?</h2>
 {% if not figure %}<p>That was not tested. Compare recognisers on speakers that are not in the table
 before you rely on this speech.</p>{% else %}
 {{ figure }}{{ arms }}
-<p>Each of {{ n }} speakers was held out once. Nothing had met them: neither the recogniser nor the
+<p>Each of {{ n }} was held out once. Nothing had met them: neither the recogniser nor the
 generator that made its synthetic speech (a leak audit passed). All recognisers took the same number
-of optimiser steps ({{ steps }}), {{ seeds }} seeds each; the control says what mere repetition
+of optimiser steps ({{ steps }}), {{ seeds }} each; the control says what mere repetition
 brings. Intervals are over speakers. {{ few }}</p>
 <details><summary>UAR % of each held-out speaker</summary>{{ folds }}</details>{% endif %}"""
 
@@ -118,11 +125,11 @@ def _trial_part(trial: HeldOutTrial | None, advice: Advice, settings: Settings) 
     n = int(t["speakers"].iloc[0])
     few = ("" if n >= FEW_SPEAKERS else f"With {n} speakers the intervals are wide: a small gain "
            "could not have been seen." if n >= FEWEST_SPEAKERS else
-           f"{n} speakers are too few for an interval.")
+           f"{counted(n, 'speaker')} are too few for an interval.")
     return fill(_TRIAL, figure=figure_html(plot_trial(trial, advice), "UAR of the three arms"),
                 arms=table_html(arms.dropna(axis=1, how="all")),  # no SD over one seed
-                n=n, steps=settings.classifier.steps or "equal epochs", few=few,
-                seeds=settings.protocol.seeds,
+                n=counted(n, "speaker"), steps=settings.classifier.steps or "equal epochs", few=few,
+                seeds=counted(settings.protocol.seeds, "seed"),
                 folds=table_html(folds.rename(columns={"fold": "speaker", **what})))
 
 # %% ../../nbs/07_augment/04_report.ipynb #e48535c8
@@ -142,7 +149,11 @@ def memorisation_text(
 # %% ../../nbs/07_augment/04_report.ipynb #1394a4d7
 def _next_step(q: SpeechQuality) -> str:
     "What to try where the intended emotion is hardly heard; '' = nothing."
-    chance = 100 / max(1, q.heard[list(EMOTIONS)].notna().any().sum())
+    emotions = q.heard[list(EMOTIONS)].notna().any().sum()
+    if emotions < 2:
+        return ("All of it has one emotion, so there is nothing to tell apart: whether the emotion "
+                "is heard as intended cannot be measured.")
+    chance = 100 / emotions
     made, real = (q.number("fidelity (UAR %)", s) for s in ("synthetic", "real, unseen"))
     if real - chance < 10:
         return ("Even in real speech that it has not met, a recogniser of this size hears the "
@@ -190,21 +201,33 @@ def _quality_part(q: SpeechQuality) -> Markup:
 
 # %% ../../nbs/07_augment/04_report.ipynb #d2d701d4
 _CORPUS = """<h2>What went in, what came out</h2><p>{{ count }}.</p>{{ total }}
+{% for note in notes %}<p>{{ note }}.</p>{% endfor %}
+{% if labels %}<h3>Your labels, and what they were taken for</h3>{{ labels }}
+<p>Your own labels are in the column <code>{{ own }}</code> of augmented.csv.</p>{% endif %}
 <details><summary>Real utterances of each speaker</summary>{{ people }}</details>
 {% if faults %}<details><summary>What was rejected, by fault</summary>{{ faults }}
 <p>Every row, with how to fix it, is in rejected.csv.</p></details>{% endif %}"""
 
 
+def _label_table(labels: pd.DataFrame) -> pd.DataFrame:
+    "What each label was taken for; empty where every label is an emotion's name."
+    if not len(labels) or (labels["label"] == labels["emotion"]).all():
+        return labels[:0]
+    taken = ["left out" if pd.isna(e) else e or "passed over" for e in labels["emotion"]]
+    return pd.DataFrame({"label": labels["label"], "taken for": taken, "rows": labels["rows"]})
+
+# %% ../../nbs/07_augment/04_report.ipynb #d2d70102
 def _corpus_part(speech: UserSpeech, real: Segments, synthetic: Segments) -> Markup:
     "What was read and what was made."
     whole = real.table.drop_duplicates(["corpus", "utterance"])
     people = pd.crosstab(whole["speaker"], whole["emotion"]).reset_index()
     total = pd.concat([whole["emotion"].value_counts(), synthetic.table["emotion"].value_counts()],
                       axis=1, keys=["real", "synthetic"]).fillna(0).astype(int).sort_index()
-    why = speech.rejected["fault"].str.replace(r"'.*'|/\S+", "...", regex=True).value_counts()
-    faults = why.rename_axis("fault").reset_index(name="rows")
-    return fill(_CORPUS, count=speech.count(), people=table_html(people),
-                total=table_html(total.rename_axis("emotion").reset_index()),
+    why = speech.rejected["fault"].str.replace(r"/\S+", "...", regex=True).value_counts()
+    faults, labels = why.rename_axis("fault").reset_index(name="rows"), _label_table(speech.labels)
+    return fill(_CORPUS, count=speech.count(), people=table_html(people), notes=speech.notes,
+                total=table_html(total.rename_axis("emotion").reset_index()), own=OWN_LABEL,
+                labels=table_html(labels, words=True) if len(labels) else "",
                 faults=table_html(faults) if len(faults) else "")
 
 # %% ../../nbs/07_augment/04_report.ipynb #ff1bb222
@@ -237,11 +260,12 @@ def _made_part(folder: Path, settings: Settings, vocoder: Path | str, n: int) ->
     from emodiff.generator.training import plot_history
 
     return fill("""<h2>What the generator learnt</h2>{{ curve }}
-<p>{{ made }} It heard {{ n }} segments; a tenth of the utterances was kept from it, for the
+<p>{{ made }} It heard {{ n }}; a tenth of the utterances was kept from it, for the
 memorisation check.{% if short %} That is a short training (the paper's: about 120,000 steps of 64):
 expect the colour and the rhythm of an emotion, not words.{% endif %}</p>""",
                 curve=figure_html(plot_history(folder), "the loss over the training steps"),
-                made=describe_samples(settings, vocoder), n=n, short=settings.training.steps < 5000)
+                made=describe_samples(settings, vocoder), n=counted(n, "segment"),
+                short=settings.training.steps < 5000)
 
 # %% ../../nbs/07_augment/04_report.ipynb #e575c7ab
 def write_report(
@@ -253,7 +277,7 @@ def write_report(
     a, q, t = result.advice, result.quality, result.trial
     whole = result.real.table.drop_duplicates(["corpus", "utterance"])
     minutes = result.synthetic.table["seconds"].sum() / 60
-    facts = [(len(whole), f"real utterances of {whole['speaker'].nunique()} speakers"),
+    facts = [(len(whole), f"real utterances of {counted(whole['speaker'].nunique(), 'speaker')}"),
              (len(result.synthetic), f"synthetic ones, {minutes:.1f} minutes"),
              (f"{q.number('fidelity (UAR %)'):.0f} %", "heard as the intended emotion (UAR)"),
              (f"{q.number('memorisation'):.2f}", "memorisation; about 1 or more is new")]
@@ -288,4 +312,5 @@ def write_results(result: Augmented) -> Path:
         "uar": rows(t.uar) if t else [], "heard": rows(result.quality.heard),
         "mad": rows(result.quality.mad), "rows": s.rows, "used": len(s.manifest),
         "rejected": len(s.rejected), "skipped": s.skipped, "synthetic left out": s.synthetic,
+        "labels": rows(s.labels),
         "delivered": len(result.synthetic)})

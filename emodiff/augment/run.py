@@ -6,6 +6,7 @@
 __all__ = ['estimate', 'augment', 'asked_for']
 
 # %% ../../nbs/07_augment/05_run.ipynb #c6409593
+import os
 import shutil
 import time
 import warnings
@@ -23,16 +24,25 @@ from emodiff.augment.cost import (
     duration_text,
     estimate_cost,
     measured_rates,
+    told_before,
     untestable,
 )
 from .delivery import deliver, delivered_speech, open_folder, remove_leftovers
 from .report import Augmented, write_report, write_results
-from .source import Request, UserSpeech, prepare_speech, read_speech, standin_csv
+from emodiff.augment.source import (
+    Request,
+    UserSpeech,
+    prepare_speech,
+    read_speech,
+    standin_csv,
+    utterance_keys,
+)
 from ..base.core import EmodiffError, data_dir, digest, in_test, one_of, pick_device
 from ..base.settings import Settings, load_preset, replace, to_dict
 from ..generator.vocoder import vocoder_key
-from ..speech.corpora import as_path
+from ..speech.corpora import as_path, counted, printable
 from ..speech.segments import Segments
+from ..speech.tables import clean_cell
 
 # %% ../../nbs/07_augment/05_run.ipynb #2dc096d5
 _FEWEST_CLIPS = 10  # utterances below which nothing can be learnt, and none kept back
@@ -44,26 +54,40 @@ def _set_aside(
 ) -> tuple[UserSpeech, pd.DataFrame]:  # the others' speech; theirs
     "Keep some speakers out of everything."
     known = sorted(speech.manifest["speaker"].unique())
-    names = {one_of("speaker", name, known) for name in speakers}
+    names = {one_of("speaker", " ".join(clean_cell(name).split()), known) for name in speakers}
     theirs = speech.manifest["speaker"].isin(names)
     if len(theirs) - theirs.sum() < _FEWEST_CLIPS:
         gone = f"; {theirs.sum()} held out" if names else ""
-        raise EmodiffError(f"{len(theirs) - theirs.sum()} utterances are left to learn from "
+        left = counted(len(theirs) - theirs.sum(), "utterance")
+        raise EmodiffError(f"{left} left to learn from "
                            f"({speech.count()}{gone}); a generator needs at least "
                            f"{_FEWEST_CLIPS}.")
     rest = speech.manifest[~theirs].reset_index(drop=True)
     return replace(speech, manifest=rest), speech.manifest[theirs].reset_index(drop=True)
 
+# %% ../../nbs/07_augment/05_run.ipynb #12fad464
+def _asked_key(speech: UserSpeech, settings: Settings, request: Request) -> str:
+    "What was asked, as far as it is known before a clip is decoded."
+    sizes = [os.path.getsize(path) for path in speech.manifest["path"]]
+    return digest({"table": speech.manifest.to_csv(index=False), "sizes": sizes,
+                   "settings": to_dict(settings), "vocoder": vocoder_key(request.vocoder),
+                   "request": {**to_dict(request), "vocoder": ""}})[:20]
+
 # %% ../../nbs/07_augment/05_run.ipynb #19963956
 def estimate(
     source: Path | str, request: Request, settings: Settings,
     mapping: dict[str, str] | None = None, root: Path | str | None = None,
-    log: Callable[[str], None] = print,
+    log: Callable[[str], None] = print, out: Path | str | None = None,
+    encoding: str = "", table: str = "",
 ) -> tuple[pd.DataFrame, UserSpeech]:  # the cost by stage; what was read
-    "Read the table and say what augmenting it will cost."
-    speech = read_speech(source, mapping, root)
+    "Read the table and say what augmenting it will cost, and what it will not bring."
+    speech = read_speech(source, mapping, root, encoding, table)
     rest, _ = _set_aside(speech, request.held_out)
     log(speech.count())
+    if out is not None:
+        open_folder(out, _asked_key(speech, settings, request))
+    for line in told_before(rest, settings, request.test):
+        log(line)
     test = request.test and not untestable(rest.manifest)
     work = count_work(rest.manifest, request.per_emotion, settings, test)
     rates = measured_rates(settings, request.vocoder, request.device)
@@ -73,8 +97,7 @@ def estimate(
         log("no vocoder named: Griffin-Lim speaks, which sounds hollow; name a HiFi-GAN for "
             "speech worth listening to")
     folder = data_dir()
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free / 1e6
+    free = shutil.disk_usage(next(p for p in (folder, *folder.parents) if p.exists())).free / 1e6
     if free < cost["MB"].sum():
         raise EmodiffError(f"{free:.0f} MB are free at {folder}, {cost['MB'].sum():.0f} are "
                            "needed; free some, or set EMODIFF_HOME to a larger disk.")
@@ -116,7 +139,8 @@ def _finish(
 ) -> Augmented:
     "Everything after the Mels: speech, test, measures, report."
     r, (speech, held_out) = request, _set_aside(speech, request.held_out)
-    real = segments.take(segments.table["path"].isin(speech.manifest["path"]).to_numpy())
+    real = segments.take(utterance_keys(segments.table).isin(
+        utterance_keys(speech.manifest)).to_numpy())
     stages.begin("speech")
     made = delivered_speech(real, r.per_emotion, settings, r.device, r.seed)
     synthetic = deliver(out, speech, made.segments, held_out, settings, r)
@@ -144,18 +168,20 @@ def augment(
     mapping: dict[str, str] | None = None,  # label to one of EMOTIONS or '', beside the synonyms
     root: Path | str | None = None,  # a CSV's relative files lie below it; None: beside the CSV
     log: Callable[[str], None] = print,  # is given each line about what goes on
+    encoding: str = "",  # of a CSV; '': UTF-8
+    table: str = "",  # of a database: which holds the labels, where several do
 ) -> Augmented:
     "Augment a corpus; run again after a stop, it goes on where it was."
     settings, out = settings or load_preset("demo"), open_folder(out)
-    cost, speech = estimate(source, request, settings, mapping, root, log)
-    stages = _Stages(cost, log)
+    cost, speech = estimate(source, request, settings, mapping, root, log, out, encoding, table)
+    asked, stages = _asked_key(speech, settings, request), _Stages(cost, log)
     stages.begin("Mels")
     segments, speech = prepare_speech(speech, settings.features, settings.protocol.jobs)
-    open_folder(out, _request_key(segments, speech, settings, request))
+    open_folder(out, asked, _request_key(segments, speech, settings, request))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "no vocoder named")  # said with the cost
         result = _finish(out, segments, speech, settings, request, stages,
-                         f"{as_path(source).stem}, augmented")
+                         f"{printable(as_path(source).stem)}, augmented")
     stages.end()
     log(f"{result.advice.sentence}\nreport: {result.report}")
     return result

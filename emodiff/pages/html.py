@@ -111,7 +111,7 @@ def table_html(
     def text(value: Any) -> Any:
         "A cell's text."
         if isinstance(value, float):
-            return "" if np.isnan(value) else f"{value:.{digits}f}"
+            return "" if np.isnan(value) else f"{value:z.{digits}f}"  # zero has no sign
         return value
 
     rows = [[text(value) for value in row] for row in table.itertuples(index=False, name=None)]

@@ -4,16 +4,20 @@
 
 # %% auto #0
 __all__ = ['MANIFEST_COLUMNS', 'CREMA_CODES', 'CREMA_NAME', 'CREMA_TEXTS', 'CREMA_FEMALE', 'RAVDESS_CODES', 'RAVDESS_TEXTS',
-           'STANDIN_NOTE', 'CORPORA', 'LICENCES', 'printable', 'Reading', 'decode_text', 'as_manifest', 'read_iemocap',
-           'read_msp_improv', 'read_crema_d', 'read_ravdess', 'read_emodb', 'read_urdu', 'check_counts', 'corpus_name',
-           'as_path', 'as_folder', 'read_corpus', 'find_corpus', 'Licence', 'licence_of']
+           'STANDIN_NOTE', 'CORPORA', 'LICENCES', 'printable', 'counted', 'Reading', 'decode_text', 'as_manifest',
+           'read_iemocap', 'read_msp_improv', 'read_crema_d', 'read_ravdess', 'read_emodb', 'read_urdu', 'check_counts',
+           'corpus_name', 'as_path', 'as_folder', 'read_corpus', 'find_corpus', 'Licence', 'licence_of']
 
 # %% ../../nbs/01_speech/00_corpora.ipynb #0a36f80b
 import contextlib
 import itertools
+import math
 import os
 import re
+import shlex
+import stat
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +35,14 @@ def printable(text: str) -> str:
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:500])
     return text if len(text) < 400 else text[:400] + "..."
 
+# %% ../../nbs/01_speech/00_corpora.ipynb #5d0c7a11
+def counted(
+    number: int,
+    noun: str,  # in the singular, e.g. 'speaker'
+) -> str:
+    "A number with its noun, which has an s where there is not one of it."
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
 # %% ../../nbs/01_speech/00_corpora.ipynb #9649bf06
 class Reading:
     "What a reader finds in one corpus folder: rows to keep, and what it had to reject."
@@ -44,14 +56,15 @@ class Reading:
         self.rows: list[dict[str, Any]] = []
         self.rejected: list[dict[str, str]] = []
 
-    def keep(self, path: str, **columns: str) -> None:
+    def keep(self, path: str, **columns: Any) -> None:
         "Note an utterance; its header is read when all are known."
         self.rows.append({"path": path, "corpus": self.corpus, "text": "", "session": "",
                           "gender": "", "utterance": Path(path).stem, **columns})
 
     def reject(self, path: str, fault: str, fix: str) -> None:
         "Note what cannot be used, why, and what the reader can do about it."
-        self.rejected.append({"file": printable(str(path)), "fault": printable(fault), "fix": fix})
+        self.rejected.append({"file": printable(str(path)), "fault": printable(fault),
+                              "fix": printable(fix)})
 
 # %% ../../nbs/01_speech/00_corpora.ipynb #f3bdbb0f
 _AUDIO = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au",
@@ -88,6 +101,23 @@ def _walk_files(
             if not name.startswith("."):
                 yield os.path.join(at, name)
 
+# %% ../../nbs/01_speech/00_corpora.ipynb #7be1c20a
+def _clips_in(
+    reading: Reading,  # gets a report of each other folder
+    paths: Iterable[str],
+    name: str,  # of the folders that hold the speech, in lower case
+) -> list[str]:
+    "The sound files in the folders of that name, where there is one; the other folders are named."
+    clips = [path for path in paths if _is_audio(path)]
+    inside = [p for p in clips if os.path.basename(os.path.dirname(p)).lower() == name]
+    if not inside:
+        return clips
+    kept = set(inside)
+    for folder, n in Counter(os.path.dirname(p) for p in clips if p not in kept).items():
+        reading.reject(folder, f"{counted(n, 'sound file')} outside {name}/",
+                       "nothing: the folder is left out")
+    return inside
+
 # %% ../../nbs/01_speech/00_corpora.ipynb #23670d3d
 def decode_text(data: bytes) -> str:
     "Text of unknown encoding: UTF-8 or UTF-16 by its byte order mark, else UTF-8, else Latin-1."
@@ -113,6 +143,26 @@ def _read_lines(
     return [line.strip(" \t\0") for line in re.split("\r\n|\n|\r", decode_text(data))]
 
 # %% ../../nbs/01_speech/00_corpora.ipynb #d5a22dd1
+_FOREIGN = {".m4a", ".m4b", ".mp4", ".aac", ".webm", ".mkv", ".mka", ".wma", ".amr", ".3gp",
+            ".mov", ".avi", ".flv"}  # suffixes of sound that soundfile does not read
+
+
+def _why_unreadable(path: str) -> tuple[str, str]:  # the fault and the fix
+    "What a file is that soundfile cannot open."
+    head = b""
+    with contextlib.suppress(OSError), open(path, "rb") as f:
+        head = f.read(40)
+    if head.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer, not the clip", "run `git lfs pull` in the corpus"
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix in _FOREIGN or head[4:8] == b"ftyp" or head.startswith((b"\x1aE\xdf\xa3", b"#!AMR")):
+        wav = os.path.splitext(path)[0] + ".wav"
+        return (f"a format that soundfile does not read ({suffix or 'MP4 or WebM'})",
+                "convert it to WAV or FLAC, and name that file: ffmpeg -i "
+                f"{shlex.quote(path)} {shlex.quote(wav)}")
+    return "not a sound file that soundfile reads", "restore the clip from its source"
+
+# %% ../../nbs/01_speech/00_corpora.ipynb #d5a22dd3
 def _clip_seconds(
     path: str,  # a sound file
 ) -> tuple[float, str, str]:  # seconds, or 0 with the fault and the fix
@@ -122,10 +172,12 @@ def _clip_seconds(
     restore = "restore the clip from its source"
     try:
         path.encode("utf-8")
-        size = os.stat(path).st_size
-        if os.path.isdir(path):
+        found = os.stat(path)
+        if stat.S_ISDIR(found.st_mode):
             return 0.0, "a folder with the name of a clip", "rename or remove it"
-        if size == 0:
+        if not stat.S_ISREG(found.st_mode):  # reading a pipe would wait for ever
+            return 0.0, "a pipe or a device, not a file", "remove it"
+        if found.st_size == 0:
             return 0.0, "an empty file", restore
         info = soundfile.info(path)
     except UnicodeEncodeError:
@@ -133,16 +185,26 @@ def _clip_seconds(
     except FileNotFoundError:
         what = "a link to nothing" if os.path.islink(path) else "no such file"
         return 0.0, what, "restore the clip or remove what names it"
-    except (OSError, ValueError, RuntimeError) as e:  # soundfile's own error is a RuntimeError
-        with contextlib.suppress(OSError), open(path, "rb") as f:
-            if f.read(40).startswith(b"version https://git-lfs"):
-                return 0.0, "a Git LFS pointer, not the clip", "run `git lfs pull` in the corpus"
-        if isinstance(e, OSError):
-            return 0.0, f"cannot be opened: {e.strerror or e}", "restore it or its permissions"
-        return 0.0, "not a sound file that soundfile reads", restore
+    except OSError as e:
+        return 0.0, f"cannot be opened: {e.strerror or e}", "restore it or its permissions"
+    except (ValueError, RuntimeError):  # soundfile's own error is a RuntimeError
+        return 0.0, *_why_unreadable(path)
     if info.frames <= 0 or info.frames > 2**40 or info.samplerate <= 0:
         return 0.0, "no samples", restore
     return info.frames / info.samplerate, "", ""
+
+# %% ../../nbs/01_speech/00_corpora.ipynb #41aa90c1
+def _turn_of(
+    row: dict[str, Any],  # start and end in seconds, where it is a part of a clip
+    seconds: float,  # of the clip
+) -> tuple[float, float, str]:  # start, end (infinity: the clip's), or a fault
+    "The part of a clip that a row names."
+    start, end = row.get("start", 0.0), row.get("end", math.inf)
+    if not start < min(seconds, end) or seconds + 0.05 < end < math.inf:
+        until = "on" if end == math.inf else f"to {end:g} s"
+        return 0.0, math.inf, f"a part from {start:g} s {until} of a clip of {seconds:.2f} s"
+    whole = start == 0 and end >= seconds - 0.001
+    return start, math.inf if whole or end > seconds else end, ""
 
 # %% ../../nbs/01_speech/00_corpora.ipynb #0e1e2f93
 MANIFEST_COLUMNS = ("path", "corpus", "utterance", "speaker", "session", "gender", "emotion",
@@ -151,26 +213,34 @@ MANIFEST_COLUMNS = ("path", "corpus", "utterance", "speaker", "session", "gender
 
 def as_manifest(
     reading: Reading,  # rows and rejections of a reader
-    by_name: bool = True,  # two clips of one name are one utterance; False (CSV): by path, unsorted
+    by_name: bool = True,  # two clips of one name are one utterance; False (tables): by path and
+    # part, unsorted
+    further: Iterable[str] = (),  # columns to keep beside MANIFEST_COLUMNS
 ) -> pd.DataFrame:  # the manifest; what was dropped stands in attrs['rejected']
     "Check each clip's header, drop repeated utterances, sort, and warn of what was rejected."
     rows, found = [], reading.rows
-    known: dict[str, str] = {}
+    known: dict[Any, str] = {}
+    headers: dict[str, tuple[float, str, str]] = {}  # a recording may have many parts
     if by_name:
         found = sorted(found, key=lambda r: (r["session"], r["utterance"], r["path"]))
     for row in found:
-        key = row["utterance"] if by_name else os.path.normpath(row["path"])
+        path = row["path"]
+        if path not in headers:
+            headers[path] = _clip_seconds(path)
+        seconds, fault, fix = headers[path]
+        start, end, wrong = (0.0, math.inf, "") if fault else _turn_of(row, seconds)
+        key = row["utterance"] if by_name else (os.path.normpath(path), start, end)
         if key in known:
-            reading.reject(row["path"], f"the same utterance as {known[key]}",
-                           "remove one of the two")
-            continue
-        seconds, fault, fix = _clip_seconds(row["path"])
-        if fault:
-            reading.reject(row["path"], fault, fix)
-            continue
-        known[key] = row["path"]
-        rows.append({**row, "seconds": seconds})
-    manifest = pd.DataFrame(rows, columns=list(MANIFEST_COLUMNS)).astype({"seconds": float})
+            reading.reject(path, f"the same utterance as {known[key]}", "remove one of the two")
+        elif fault or wrong:
+            reading.reject(path, fault or wrong, fix or "correct start and end, in seconds")
+        else:
+            known[key] = path
+            length = min(end, seconds) - start
+            rows.append({**row, "seconds": length, "start": start, "end": end})
+    parts = ["start", "end"] if any(r["start"] or r["end"] < math.inf for r in rows) else []
+    columns = [*MANIFEST_COLUMNS, *parts, *further]
+    manifest = pd.DataFrame(rows, columns=columns).astype({"seconds": float})
     manifest.attrs["rejected"] = reading.rejected
     if reading.rejected:
         first = reading.rejected[0]
@@ -385,16 +455,23 @@ def _same_bytes(
 
 # %% ../../nbs/01_speech/00_corpora.ipynb #ee1f4d77
 def read_ravdess(reading: Reading) -> None:
-    "RAVDESS: everything from the clips' names."
+    "RAVDESS: everything from the clips' names; the sound of its videos is left out."
+    others: Counter[tuple[str, str]] = Counter()  # by folder and modality
     for path in filter(_is_audio, _walk_files(reading)):
         match = _RAVDESS_NAME.fullmatch(Path(path).stem)
         if not match or match[3] not in RAVDESS_CODES or match[5] not in RAVDESS_TEXTS:
             reading.reject(path, "not a name of RAVDESS", "restore the clip's name or move it away")
             continue
         emotion, actor = RAVDESS_CODES[match[3]], match[7]
+        if match[1] != "03":  # 01 and 02: the same takes, recorded with a picture
+            others[os.path.dirname(path), match[1]] += 1
+            continue
         if match[2] == "01" and emotion:
             reading.keep(path, speaker=actor, gender="male" if int(actor) % 2 else "female",
                          emotion=emotion, text=RAVDESS_TEXTS[match[5]])
+    for (folder, modality), n in others.items():
+        reading.reject(folder, f"{counted(n, 'clip')} of modality {modality}, the sound of videos",
+                       "nothing: only modality 03, audio alone, is used")
     again = _same_bytes(r["path"] for r in reading.rows)
     again = {path: first for path, first in again.items() if Path(path).stem != Path(first).stem}
     reading.rows = [r for r in reading.rows if r["path"] not in again]
@@ -419,8 +496,8 @@ _EMODB_TEXTS = {
 
 
 def read_emodb(reading: Reading) -> None:
-    "EmoDB: everything from the clips' names."
-    for path in filter(_is_audio, _walk_files(reading)):
+    "EmoDB: everything from the clips' names; laryngograms lie beside wav/ and are left out."
+    for path in _clips_in(reading, _walk_files(reading), "wav"):
         match = _EMODB_NAME.fullmatch(Path(path).stem)
         if not match or match[3] not in _EMODB_CODES:
             reading.reject(path, "not a name of EmoDB", "restore the clip's name or move it away")

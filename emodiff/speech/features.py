@@ -299,11 +299,14 @@ def check_file(path: str) -> None:
         raise BrokenClip(path, "may not be read", "give yourself the right to read it")
 
 # %% ../../nbs/01_speech/04_features.ipynb #682f5509
+_OPEN = 0x7FFF0000  # bytes; from here on it is the length that the header of a stream leaves open
+
+
 def _promised_samples(clip: Any) -> float:  # per channel; `clip` is an open soundfile.SoundFile
     "How many samples the header promises; libsndfile corrects it where data are missing."
     log = clip.extra_info
     found = re.search(r"^ *(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", log, re.M)
-    if found and int(found[1]) < 0x7FFFFFFF:  # larger: the length a stream's header leaves open
+    if found and int(found[1]) < _OPEN:
         return round(clip.frames * int(found[1]) / max(1, int(found[2])))
     if "ended unexpectedly" in log or "Junk after the last page" in log:
         return math.inf  # Ogg tells that the end is missing, not how much
@@ -313,14 +316,19 @@ def _promised_samples(clip: Any) -> float:  # per channel; `clip` is an open sou
 _SILENCE = 1e-4  # a channel that moves by less, of a full scale of 1, is silent
 
 
-def _mix_channels(clip: Any, path: str) -> np.ndarray:  # `clip` is an open soundfile.SoundFile
+def _mix_channels(
+    clip: Any,  # an open soundfile.SoundFile, at the first sample that is wanted
+    path: str,
+    most: int,  # samples of each channel that are wanted
+) -> np.ndarray:
     "One channel, float32: the mean of those with sound, or the loudest where they cancel out."
     low, high, mixed = np.inf, -np.inf, []
     mono = clip.channels == 1
     short = clip.subtype == "PCM_16"  # NumPy turns these into floats faster than libsndfile
     kind, size = "int16" if short else "float32", (1 << 22) // clip.channels
-    for _ in range(0, clip.frames, size):
-        block = clip.read(size, kind, always_2d=not mono)
+    begin = clip.tell()
+    for done in range(0, most, size):
+        block = clip.read(min(size, most - done), kind, always_2d=not mono)
         if not len(block):
             break
         low = np.minimum(low, block.min(axis=0))
@@ -339,30 +347,43 @@ def _mix_channels(clip: Any, path: str) -> np.ndarray:  # `clip` is an open soun
     if not mono:
         wave = wave * np.float32(clip.channels / (span >= _SILENCE).sum())
         if np.ptp(wave) < 0.05 * span.max():
-            clip.seek(0)
-            wave = clip.read(dtype="float32", always_2d=True)[:, span.argmax()]
+            clip.seek(begin)
+            wave = clip.read(most, "float32", always_2d=True)[:, span.argmax()]
     # far beyond full scale, its energies would leave float32's range
     return wave / span.max() if span.max() > 1e6 else wave
 
 # %% ../../nbs/01_speech/04_features.ipynb #a68663f2
+_FASTEST = 384_000  # Hz; what claims more is no recording of speech
+
+
 def _decode_clip(
     path: str,
     settings: Features,
+    start: float = 0.0,  # seconds
+    end: float = math.inf,  # seconds; infinity: to its end
 ) -> tuple[np.ndarray, int]:  # float32 (n,), one channel; Hz
-    "A clip's samples at its own rate, as one channel; a BrokenClip where it has none."
+    "The samples of a clip, or of a part of it, at its own rate; a BrokenClip where it has none."
     import soundfile
 
     check_file(path)
     try:
         with soundfile.SoundFile(os.fsencode(path)) as clip:  # bytes: names in any encoding
             rate, promised = clip.samplerate, _promised_samples(clip)
-            if rate < 4000:
-                raise BrokenClip(path, f"is sampled at {rate} Hz, too slowly for speech",
+            if not 4000 <= rate <= _FASTEST:
+                raise BrokenClip(path, f"is sampled at {rate} Hz, too "
+                                 f"{'slowly' if rate < 4000 else 'fast'} for speech",
                                  "find the original")
-            if clip.frames > settings.max_seconds * rate:
-                raise BrokenClip(path, f"lasts {clip.frames / rate:.0f} s, more than "
-                                 f"{settings.max_seconds:g} s", "cut it into utterances")
-            wave = _mix_channels(clip, path)
+            first = round(start * rate)
+            last = round(min(end * rate, clip.frames))
+            if last - first > settings.max_seconds * rate:
+                raise BrokenClip(path, f"lasts {(last - first) / rate:.0f} s, more than "
+                                 f"{settings.max_seconds:g} s", "cut it into utterances, or name "
+                                 "them by start and end")
+            if first:
+                clip.seek(min(first, clip.frames))
+            wave = _mix_channels(clip, path, last - first)
+            if first or last < clip.frames:
+                promised = last - first  # the rest of the recording is not asked for
     except (soundfile.SoundFileError, RuntimeError, OSError) as e:
         text = str(getattr(e, "error_string", e)).strip(". ")
         raise BrokenClip(path, f"is not audio that can be read ({text})",
@@ -435,10 +456,12 @@ def _sounding_part(
 def load_audio(
     path: str | Path,
     settings: Features,
+    start: float = 0.0,  # seconds: of the part that is wanted
+    end: float = math.inf,  # seconds; infinity: to the clip's end
 ) -> np.ndarray:  # float32 (n,) at settings.sampling_rate
     "A clip as one channel: resampled, silence cut at both ends, peak normalised; or a BrokenClip."
     path = os.fspath(path)
-    wave = _sounding_part(*_decode_clip(path, settings), settings)
+    wave = _sounding_part(*_decode_clip(path, settings, start, end), settings)
     if len(wave) < settings.min_seconds * settings.sampling_rate:
         raise BrokenClip(path, f"holds less than {settings.min_seconds:g} s of sound",
                          "leave it out")

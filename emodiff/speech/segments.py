@@ -40,7 +40,7 @@ from emodiff.base.core import (
 )
 from ..base.settings import EMOTIONS, Features, to_dict
 from ..base.workers import end_with_parent
-from .corpora import corpus_name, find_corpus
+from .corpora import corpus_name, counted, find_corpus
 from .features import BrokenClip, check_file, load_audio, log_mels, scale
 from .standins import STANDINS, load_corpus
 from .tables import clean_cell, safe_cell
@@ -446,7 +446,8 @@ def opening(
     "Print what a chapter runs, and count what it runs on."
     s = chapter.settings
     kind = "stand-in speech, not the real corpora" if chapter.standin else "real speech"
-    print(f"preset {s.preset} on {kind}; device {chapter.device}; {s.protocol.seeds} seeds\n"
+    print(f"preset {s.preset} on {kind}; device {chapter.device}; "
+          f"{counted(s.protocol.seeds, 'seed')}\n"
           f"{versions()}\ntables and figures go to {shown_path(chapter.out_dir)}")
     rows = []
     for segments in corpora:
