@@ -61,6 +61,7 @@ def pages() -> dict[str, Page]:
             found.append((f"figures/{path.parent.name}/RESULTS.md",
                           f"results_{path.parent.name}.html", "Results"))
     found += [("api", "api.html", "Reference"), ("data/README.md", "data.html", "Reference"),
+              ("docs/machines.md", "machines.html", "Reference"),
               ("CONTRIBUTING.md", "contributing.html", "Reference"),
               ("CHANGELOG.md", "changelog.html", "Reference")]
     return {source: Page(source, url, group) for source, url, group in found}

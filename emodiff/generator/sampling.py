@@ -25,6 +25,7 @@ from emodiff.base.core import (
     data_dir,
     digest,
     package_dir,
+    pick_compile,
     pick_device,
     pick_precision,
     progress,
@@ -420,6 +421,9 @@ def synthesise(
     device = pick_device(device or generator.device)
     if device != generator.device:
         generator = generator.to(device)
+    passes = -(-len(plan) // settings.batch) * settings.steps
+    if pick_compile(generator.settings.training.compile, device, passes):
+        generator.net.compile()
     numbers = sample_numbers(plan)
     prompts = embed_prompts(plan, generator.settings.denoiser)
     key = digest({"generator": generator.key, "plan": plan.to_csv(), "seed": seed,

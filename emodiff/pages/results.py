@@ -156,7 +156,7 @@ def results_md(
              for r in records}
     about = f" ({', '.join(sorted(kinds))})" if kinds else ""
     page = out / "samples" / "index.html"
-    listen = ["", "## To listen to", "", "[samples/index.html](samples/index.html): real, "
+    listen = ["", "## To listen to", "", "Open `samples/index.html` beside this file: real, "
               "copy-synthesis and synthetic speech side by side."] if page.exists() else []
     lines = [f"# Results: {out.name}{about}", "",
              "Written by `emodiff reproduce`; edit nothing here.", "",
