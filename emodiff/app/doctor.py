@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -117,9 +118,16 @@ def check_corpora(corpora_dir: str) -> Iterator[Finding]:
 
 # %% ../../nbs/10_app/01_doctor.ipynb #9f9e64ed
 def check_disk() -> Iterator[Finding]:
-    "Room for caches and runs."
+    "Room for caches and runs; nothing is written but a file that is removed again."
     folder = data_dir()
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free / 2**30
+    while not folder.exists():
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            free = shutil.disk_usage(folder).free / 2**30
+    except OSError as e:
+        yield Finding("disk", f"cannot write below {data_dir()} ({e.strerror})",
+                      "set EMODIFF_HOME to a folder that you may write to", True)
+        return
     small = "less than 2 GiB: free some, or set EMODIFF_HOME to a larger disk"
     yield Finding("disk", f"{free:.0f} GiB free at {folder}", small if free < 2 else "", free < 2)

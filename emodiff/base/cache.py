@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .core import EmodiffError, atomic, digest, package_dir, runs_dir, write_json
+from .core import EmodiffError, atomic, digest, home, package_dir, runs_dir, write_json
 
 if TYPE_CHECKING:  # NumPy is imported where it is used: help must come at once
     import numpy as np
@@ -176,17 +176,19 @@ _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
 
 
 @contextlib.contextmanager
-def disk_errors() -> Iterator[None]:
-    "Within it, a disk that cannot be written to is an EmodiffError; what is done stays there."
+def disk_errors(
+    place: Path | None = None,  # only what goes wrong below it; None: anywhere
+) -> Iterator[None]:
+    "Within it, a disk that is full or read-only is an EmodiffError; what is done stays there."
     try:
         yield
     except OSError as e:
-        place = runs_dir()
-        if e.errno not in _DISK or e.filename and not str(e.filename).startswith(str(place)):
+        name = str(e.filename or place or home())
+        if e.errno not in _DISK or place and not name.startswith(str(place)):
             raise
-        raise EmodiffError(f"cannot write below {place} ({e.strerror}); free space, or set "
-                           "EMODIFF_HOME to a folder that you may write to, and run it again: "
-                           "it will continue.") from e
+        raise EmodiffError(f"cannot write {name} ({e.strerror}); free space, or choose a folder "
+                           "that you may read and write (EMODIFF_HOME names the home), and run "
+                           "it again: it will continue.") from e
 
 # %% ../../nbs/00_base/02_cache.ipynb #d7a10b42
 @contextlib.contextmanager
@@ -234,7 +236,7 @@ def cached_run(
         if folder.exists():
             warnings.warn(told, stacklevel=2)
         raise NotCachedError(f"the run cache holds no {kind} {key}.")
-    with disk_errors():
+    with disk_errors(runs_dir()):
         part.parent.mkdir(parents=True, exist_ok=True)
         with locked(folder.with_suffix(".lock"), f"{kind} {key}"):
             if (record := _whole(folder)) is not None:

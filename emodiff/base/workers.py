@@ -100,12 +100,12 @@ def dask_client(address: str, patience: float = 10.0) -> Iterator[Any]:
 
 # %% ../../nbs/00_base/04_workers.ipynb #c791a688
 @contextlib.contextmanager
-def worker_backend(settings: Protocol, device: str, tasks: int) -> Iterator[None]:
-    "Where joblib sends the cells: processes of this machine, or a Dask cluster."
+def worker_backend(settings: Protocol, tasks: int) -> Iterator[None]:
+    "Where joblib sends the cells: processes of this machine, which share its GPU, or a cluster."
     from joblib import parallel_config
 
     if not settings.cluster or not tasks:
-        jobs = 1 if device.startswith("cuda") else max(1, min(settings.jobs, tasks))
+        jobs = max(1, min(settings.jobs, tasks))
         # idle workers leave soon: a process that ends waits for them
         with parallel_config("loky", n_jobs=jobs, idle_worker_timeout=5,
                              initializer=end_with_parent, initargs=(os.getpid(),)):

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..base.cache import code_version
+from ..base.cache import add_sum, check_sum, code_version, locked
 from emodiff.base.core import (
     EmodiffError,
     data_dir,
@@ -34,6 +34,7 @@ from emodiff.base.core import (
     package_dir,
     progress,
     rng_for,
+    write_json,
     write_text,
 )
 from ..base.settings import EMOTIONS, Standin, replace, to_dict
@@ -462,6 +463,22 @@ def _plan_standin(
         f"number computed on it says anything about {corpus}.\nSettings: {to_dict(settings)}\n")
     return plan
 
+# %% ../../nbs/01_speech/01_standins.ipynb #9d0c4e11
+_HASHES = "SHA256.json"  # in a stand-in corpus
+
+
+def _file_hashes(corpus: Path) -> dict[str, str]:
+    "The hash of every file of a corpus, by its path in it."
+    return {p.relative_to(corpus).as_posix(): digest(p) for p in sorted(corpus.rglob("*"))
+            if p.is_file() and p.name != _HASHES and not p.name.startswith(".")}
+
+# %% ../../nbs/01_speech/01_standins.ipynb #9d0c4e12
+def _as_made(corpus: Path) -> bool:
+    "True where the folder of a corpus is there, and not changed since it was made."
+    if not (corpus / _HASHES).exists():
+        return corpus.exists()
+    return check_sum((corpus / _HASHES).read_bytes()) == {"files": _file_hashes(corpus)}
+
 # %% ../../nbs/01_speech/01_standins.ipynb #6756d9f3
 def make_standins(
     folder: Path | str,  # one folder per corpus is made in it
@@ -469,22 +486,25 @@ def make_standins(
     corpora: Iterable[str] = STANDINS,  # which ones
     n_jobs: int = 2,  # processes; the bytes do not depend on it
 ) -> Path:  # the folder
-    "Make the stand-in corpora that are not there yet; each appears whole or not at all."
-    from filelock import FileLock
-
+    "Make the stand-in corpora that are not there, or changed; each appears whole or not at all."
     folder = as_path(folder)
     corpora = [one_of("stand-in", corpus_name(c), STANDINS) for c in corpora]
-    missing = [c for c in corpora if not (folder / c).exists()]
+    missing = [c for c in corpora if not _as_made(folder / c)]
     if not missing:
         return folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock"), tempfile.TemporaryDirectory(dir=folder,
-                                                                     prefix=".part-") as part:
+        with (locked(folder / ".lock", "the stand-ins"),
+              tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as part):
             for stale in folder.glob(".part-*"):  # left by a killed attempt
                 if stale != Path(part):
                     shutil.rmtree(stale, ignore_errors=True)
-            missing = [c for c in corpora if not (folder / c).exists()]
+            missing = [c for c in corpora if not _as_made(folder / c)]
+            for corpus in missing:
+                if (folder / corpus).exists():
+                    warnings.warn(f"the stand-in of {corpus} was changed since it was made; "
+                                  "making it again", stacklevel=2)
+                    shutil.rmtree(folder / corpus)
             plans = {Path(part) / corpus: _plan_standin(corpus, settings) for corpus in missing}
             _speak_in_processes([{**job, "path": str(at / job["path"])}
                                 for at, plan in plans.items() for job in plan.jobs], n_jobs)
@@ -493,6 +513,7 @@ def make_standins(
                     write_text(at / name, text)
                 for double, first in plan.copies.items():
                     shutil.copyfile(at / first, at / double)
+                write_json(at / _HASHES, add_sum({"files": _file_hashes(at)}))
                 at.rename(folder / plan.corpus)
     except OSError as e:
         raise EmodiffError(f"cannot write the stand-ins below {folder}: {e.strerror or e}; free "
@@ -517,7 +538,9 @@ def load_corpus(
         praat = importlib.metadata.version("praat-parselmouth")
     key = digest({"settings": to_dict(standin), "praat": praat,
                   "code": code_version("speech.standins")})[:12]
+    # several homes, e.g. those of the tests, may share one folder of stand-ins
+    shared = Path(os.environ.get("EMODIFF_STANDINS") or data_dir() / "standin")
+    folder = make_standins(shared / key, standin, [name])
     with warnings.catch_warnings():  # the traps that were put in are known
         warnings.simplefilter("ignore", UserWarning)
-        folder = make_standins(data_dir() / "standin" / key, standin, [name])
         return read_corpus(name, folder / name)
