@@ -306,11 +306,13 @@ class Protocol:
     share: Positive = 1.0  # synthetic segments per real training segment
     variation: Fraction = 0.1  # abar to which real clips are noised and denoised (arXiv 2108.01073)
     seeds: Count = 2  # repetitions of every cell; the paper's number is unknown
+    generators: Count = 1  # per speaker group, from different seeds; shared out over `seeds`: an
+    # interval counts other generators only where there are several
     validation_speakers: CountOrZero = 1  # training speakers held out for the stopping choice
     development: Fraction = 0.3  # share of the target corpus in cross-corpus tests (section 5.2.2)
     adaptation: Shares = (0.0, 0.25, 0.5)  # shares of the target (Fig. 4)
     resamples: Count = 1000  # bootstrap resamples of speakers
-    jobs: Count = 2  # processes; the numbers do not depend on it
+    jobs: Count = 2  # processes, also on one GPU; the numbers do not depend on it
     cluster: str = ""  # a Dask scheduler's address, e.g. tcp://host:8786; empty: this machine
 
 # %% ../../nbs/00_base/01_settings.ipynb #949fc6b3
@@ -352,7 +354,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
                      "checkpoint_every": 250},
         "classifier": {"steps": 300},
         "gan": {"critic": 192, "lr": 1e-3, "critic_lr": 5e-4, "warmup": 200, "ema": 0.999},
-        "protocol": {"adaptation": (0.0, 0.1, 0.25, 0.5), "seeds": 5, "fold_speakers": 12,
+        "protocol": {"adaptation": (0.0, 0.1, 0.25, 0.5), "seeds": 6, "generators": 3,
+                     "fold_speakers": 12,
                      "validation_speakers": 2, "arms": ("all",),
                      "cross_arms": (*SIX, *GAN_ARMS, "synthetic (variations)",
                                     "real + synthetic (variations)", "duplicated real"),
@@ -370,7 +373,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
                        "lr": 1e-5, "decay": False},
         "gan": {"critic": 512, "lr": 2e-4, "critic_lr": 2e-4, "warmup": 1000, "decay": False,
                 "ema": 0.9999},
-        "protocol": {"adaptation": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5), "seeds": 5, "groups": 5,
+        "protocol": {"adaptation": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5), "seeds": 5, "groups": 5, "jobs": 8,
                      "validation_speakers": 1, "arms": ("all",), "cross_arms": ("all",),
                      "shares": (0.25, 0.5, 1.0, 2.0)},
     },

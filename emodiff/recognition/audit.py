@@ -163,7 +163,7 @@ def run_audited_plan(
     cells: Iterable[Cell],  # what to train
     pools: dict[str, Segments],  # where the cells' rows point
     settings: Settings,  # of the recogniser and of the fan-out
-    device: str = "cpu",  # on 'cuda' the cells run one after another
+    device: str = "cpu",  # on 'cuda' the processes share the card
     title: str = "recognisers",  # of the progress bar
 ) -> pd.DataFrame:  # predictions of all cells: their names, then one row per test utterance
     "`run_plan` between two audits; a leak is an error."

@@ -21,7 +21,13 @@ from .arms import ARMS, COPIES, VARIED, Arm
 from .augmentation import transform_named
 from .classifier import predict, predict_segments, train_classifier
 from .folds import Fold, speaker_halves, utterance_share
-from .pools import arm_synthesis, group_pools, pool_name, pool_sizes
+from emodiff.recognition.pools import (
+    arm_synthesis,
+    generator_number,
+    group_pools,
+    pool_name,
+    pool_sizes,
+)
 from ..speech.segments import Segments, concat, labels_of
 
 # %% ../../nbs/04_recognition/06_cells.ipynb #b449c425
@@ -38,6 +44,8 @@ class Cell:
     augment: tuple[str, ...] = ()  # names of augmentation.TRANSFORMS
     share: float = 0.0  # of the target in the training set (Fig. 4); of synthetic to real ('share')
     epoch: int = 0  # segments that make an epoch: the fold's real ones; 0 = all it trains on
+    group: int = 0  # of the test speakers, who share generators
+    generator: int = -1  # number of the group's generator; -1 = none takes part
 
     def names(self) -> dict[str, Any]:
         "What identifies the cell in a table of results."
@@ -103,7 +111,8 @@ def within_cells(
     cells, ratio = [], settings.share if share is None else share
     for fold, arm, seed in itertools.product(folds, arms, range(settings.seeds)):
         train = {"real": fold.train} if arm.real else {}
-        n, name = round(ratio * len(fold.train)), pool_name(arm.source, fold.group)
+        n, number = round(ratio * len(fold.train)), generator_number(arm, seed, settings)
+        name = pool_name(arm.source, fold.group, number)
         if arm.synthetic and arm.source in COPIES:
             # of the fold's own training clips, evenly, in an order of their own
             order = rng_for("copies", fold.name).permutation(fold.train)
@@ -113,7 +122,7 @@ def within_cells(
         validation = {"real": fold.validation} if len(fold.validation) else {}
         cells.append(Cell("within" if share is None else "share", arm.name, fold.name, seed, train,
                           {"real": fold.test}, validation, arm.augment, share or 0.0,
-                          len(fold.train)))
+                          len(fold.train), fold.group, number))
     return cells
 
 # %% ../../nbs/04_recognition/06_cells.ipynb #4794ecd6
@@ -183,12 +192,14 @@ def low_resource_arms(
     return tuple(a for a in arms if not a.augment and a.source in ("IDDPM", VARIED))
 
 # %% ../../nbs/04_recognition/06_cells.ipynb #befd3e23
-def _whole_train(arm: Arm, source: Segments, synthetic: int) -> dict[str, np.ndarray]:
+def _whole_train(arm: Arm, source: Segments, synthetic: int, number: int
+                 ) -> dict[str, np.ndarray]:
     "The rows of an arm that trains on all of the source corpus."
     train = {"real": np.arange(len(source))} if arm.real else {}
     if arm.synthetic:
         copies = np.resize(rng_for("copies").permutation(len(source)), synthetic)
-        train[pool_name(arm.source)] = copies if arm.source in COPIES else np.arange(synthetic)
+        name = pool_name(arm.source, None, number)
+        train[name] = copies if arm.source in COPIES else np.arange(synthetic)
     return train
 
 # %% ../../nbs/04_recognition/06_cells.ipynb #94332265
@@ -204,9 +215,12 @@ def cross_cells(
     fold = str(target.table["corpus"].iloc[0])
     for arm, seed in itertools.product(arms, range(settings.seeds)):
         chosen = utterance_share(target.table, settings.development, "development", seed)
-        cells.append(Cell("cross", arm.name, fold, seed, _whole_train(arm, source, synthetic),
+        number = generator_number(arm, seed, settings)
+        cells.append(Cell("cross", arm.name, fold, seed,
+                          _whole_train(arm, source, synthetic, number),
                           {"target": np.flatnonzero(~chosen)},
-                          {"target": np.flatnonzero(chosen)}, arm.augment, epoch=len(source)))
+                          {"target": np.flatnonzero(chosen)}, arm.augment, epoch=len(source),
+                          generator=number))
     return cells
 
 # %% ../../nbs/04_recognition/06_cells.ipynb #c3f6ca0b
@@ -226,11 +240,13 @@ def adaptation_cells(
     for arm, share, seed in itertools.product(arms, settings.adaptation, range(settings.seeds)):
         # a share of the whole corpus: 0.5 is the whole adaptation half
         part = utterance_share(target.table.iloc[half], min(1.0, share / 0.5), "adapt", seed)
-        train = _whole_train(arm, source, synthetic)
+        number = generator_number(arm, seed, settings)
+        train = _whole_train(arm, source, synthetic, number)
         if part.any():
             train[name] = half[part]
         cells.append(Cell("adapt", arm.name, name, seed, train, {name: rest},
-                          augment=arm.augment, share=share, epoch=len(source) + int(part.sum())))
+                          augment=arm.augment, share=share, epoch=len(source) + int(part.sum()),
+                          generator=number))
     return cells
 
 # %% ../../nbs/04_recognition/06_cells.ipynb #7fd3ce56

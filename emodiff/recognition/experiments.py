@@ -117,7 +117,7 @@ class Experiment:
     "What was compared, and what came of it."
     arms: tuple[Arm, ...]
     folds: tuple[Fold, ...]  # leave-one-speaker-out; empty across corpora
-    made: dict[str, dict[int, Synthesis]]  # 'IDDPM', 'cGAN' ... -> speaker group -> samples
+    made: dict[str, dict[int, Synthesis]]  # 'IDDPM', 'cGAN (generator 1)' ... -> group -> samples
     predictions: pd.DataFrame  # of all cells, from `run_audited_plan`
 
     def of(self, name: str) -> pd.DataFrame:

@@ -53,7 +53,8 @@ def _results(cell: Cell, run: Run) -> pd.DataFrame:
     "A finished cell's predictions, with its names, key and duration."
     text = {"corpus": str, "speaker": str, "utterance": str}
     part = pd.read_csv(run.folder / "predictions.csv", dtype=text, keep_default_na=False)
-    names = {**cell.names(), "key": run.key, "seconds": run.seconds}
+    names = {**cell.names(), "group": cell.group, "generator": cell.generator, "key": run.key,
+             "seconds": run.seconds}
     return pd.concat([pd.DataFrame(names, index=part.index), part], axis=1)
 
 # %% ../../nbs/04_recognition/07_plan.ipynb #073a021c
@@ -61,7 +62,7 @@ def run_plan(
     cells: Iterable[Cell],  # what to train
     pools: dict[str, Segments],  # where the cells' rows point
     settings: Settings,  # of the recogniser and of the fan-out
-    device: str = "cpu",  # on 'cuda' the cells run one after another
+    device: str = "cpu",  # on 'cuda' the processes share the card
     title: str = "recognisers",  # of the progress bar
 ) -> pd.DataFrame:  # predictions of all cells: their names, then a row per test utterance
     "Train and test every cell, in parallel processes; a re-run draws from the cache."
@@ -70,7 +71,7 @@ def run_plan(
     cells = list(cells)
     used = [sorted({name for rows in c.parts().values() for name in rows}) for c in cells]
     stored = {name: store_pool(pools[name]) for name in sorted(set().union(*used))}
-    with worker_backend(settings.protocol, device, len(cells)):
+    with worker_backend(settings.protocol, len(cells)):
         tasks = (delayed(_cached_cell)(cell, {name: stored[name] for name in names},
                                        settings.classifier, device, str(home()))
                  for cell, names in zip(cells, used, strict=True))

@@ -15,14 +15,14 @@ import numpy as np
 import pandas as pd
 
 from ..base.core import one_of, rng_for
-from ..base.settings import EMOTIONS, Settings, replace
+from ..base.settings import Settings, replace
 from ..recognition.cells import Cell
-from ..recognition.classifier import confusion, recalls
+from ..recognition.fidelity import heard_emotions
 from ..recognition.folds import speaker_groups, unheard_utterances
 from ..recognition.plan import run_plan
 from ..recognition.pools import Synthesis, cached_synthesis, plan_from
 from ..recognition.similarity import frechet_distance, paired_mad, pooled_features
-from ..recognition.statistics import bootstrap_interval, speaker_counts
+from ..recognition.statistics import estimate, speaker_counts
 from ..speech.segments import Segments
 
 # %% ../../nbs/06_studies/00_ablation.ipynb #0a88e05c
@@ -118,28 +118,21 @@ def usefulness(
     device: str = "cpu",  # 'cpu' or 'cuda'
 ) -> pd.DataFrame:  # one row per variant: fidelity, recalls, uar, its 95 % limits, all in %
     "What a recogniser of real speech hears in the samples, and what one trained on them learns."
-    # the names of pools and folds are part of the seeds: a new name gives new numbers
-    pools = {"training": study.training, "strangers": study.unseen_speakers, **speech}
-    everything = {name: np.arange(len(pool)) for name, pool in pools.items()}
-
-    def cells(kind: str, train: str, test: str) -> list[Cell]:
-        "A cell for each seed."
-        return [Cell(kind, train, test, seed, {train: everything[train]}, {test: everything[test]})
-                for seed in range(settings.protocol.seeds)]
-
-    plan = [cell for name in speech for cell in
-            cells("fidelity", "training", name) + cells("useful", name, "strangers")]
-    found, rows = run_plan(plan, pools, settings, device, "variants"), []
+    # one recogniser per seed judges all variants, here and in every other call of a study; that
+    # of usefulness has the seed of its fold, whatever the variant is called
+    pools, protocol = {"strangers": study.unseen_speakers, **speech}, settings.protocol
+    cells = [Cell("useful", name, "strangers", seed, {name: np.arange(len(pools[name]))},
+                  {"strangers": np.arange(len(study.unseen_speakers))})
+             for name in speech for seed in range(protocol.seeds)]
+    found, rows = run_plan(cells, pools, settings, device, "variants"), []
     for name in speech:
-        heard = found[(found["experiment"] == "fidelity") & (found["fold"] == name)]
-        each = 100 * np.mean([recalls(confusion(p)) for _, p in heard.groupby("seed")], 0)
-        learnt = found[(found["experiment"] == "useful") & (found["arm"] == name)]
-        counts = speaker_counts(learnt)[0]
-        low, high = bootstrap_interval(counts, settings.protocol.resamples)
-        uar = 100 * np.mean([np.nanmean(recalls(c.sum(0))) for c in counts])
-        rows.append({"variant": name, "fidelity": np.nanmean(each), "uar": uar, "uar_low": low,
-                     "uar_high": high, **dict(zip(EMOTIONS, each, strict=True))})
-    return pd.DataFrame(rows)
+        learnt = estimate(speaker_counts(found[found["arm"] == name]), None, "UAR",
+                          protocol.resamples)
+        rows.append({"variant": name, "uar": learnt.value, "uar_low": learnt.low,
+                     "uar_high": learnt.high})
+    heard = heard_emotions(study.training, speech, settings, device).rename(
+        columns={"speech": "variant", "fidelity (UAR %)": "fidelity"})
+    return heard.merge(pd.DataFrame(rows), on="variant")
 
 # %% ../../nbs/06_studies/00_ablation.ipynb #174c5f81
 TIMES = ["training s", "sampling s per segment"]  # of `variant_quality`: seconds of this machine
