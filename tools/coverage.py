@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pandas as pd
 
-from emodiff.recognition.statistics import ArmCounts, estimate
+from emodiff.recognition.statistics import ArmCounts, arm_estimate
 
 SIZES = {  # speakers, speaker groups, recogniser seeds, generators per group
     "open": (24, 2, 6, 3), "ten speakers": (10, 2, 6, 3), "three seeds": (24, 2, 3, 3),
@@ -47,7 +47,7 @@ def simulate(
 def coverage(size: tuple[int, int, int, int], spread: float, experiments: int) -> dict[str, float]:
     "Share of intervals that hold the true gain, and of p-values below 0.05, in %."
     rng = np.random.default_rng(0)
-    found = [estimate(*simulate(rng, size, spread), resamples=200) for _ in range(experiments)]
+    found = [arm_estimate(*simulate(rng, size, spread), resamples=200) for _ in range(experiments)]
     return {"interval holds 0 (%)": 100 * float(np.mean([e.low <= 0 <= e.high for e in found])),
             "p < 0.05 (%)": 100 * float(np.mean([e.p < 0.05 for e in found])),
             "half width": float(np.mean([(e.high - e.low) / 2 for e in found])),

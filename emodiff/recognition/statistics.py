@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SCORES', 'MEASURES', 'FEWEST_SPEAKERS', 'CHANCE', 'ArmCounts', 'speaker_counts', 'pooled_uar', 'segment_uar',
-           'scores', 'Estimate', 'interval_of', 'estimate', 'estimate_gain', 'gain', 'interval_p', 'holm', 'summarise',
-           'runs_table', 'folds_table']
+           'scores', 'Estimate', 'interval_of', 'arm_estimate', 'estimate_gain', 'gain', 'interval_p', 'holm',
+           'summarise', 'runs_table', 'folds_table']
 
 # %% ../../nbs/04_recognition/09_statistics.ipynb #26f8fb44
 from collections.abc import Iterable
@@ -192,7 +192,7 @@ def interval_of(
                     generators)
 
 # %% ../../nbs/04_recognition/09_statistics.ipynb #2b7e0c10
-def estimate(
+def arm_estimate(
     arm: ArmCounts,
     against: ArmCounts | None = None,  # of the same speakers and seeds; None: the arm alone
     measure: str = "UAR",  # or 'lowest recall'
@@ -212,9 +212,9 @@ def estimate(
     shared = (arm.groups, used) if generators > 1 else (arm.folds, np.arange(len(used)))
     v1 = values.var() * n / max(1, n - 1)
     v2, both, freedom = _cluster_variance(parts, *shared)
-    extra = max(0.0, v2 - both)
+    extra = v2 - both if v2 > both * (1 + 1e-9) else 0.0
     # Satterthwaite: df = V^2 / (V1^2 / df1 + (V2 - V12 / 2)^2 / df2)
-    spread = v1**2 / max(1, n - 1) + ((extra + v2) / 2) ** 2 / freedom
+    spread = v1**2 / max(1, n - 1) + (extra > 0) * ((extra + v2) / 2) ** 2 / freedom
     freedom = max(1.0, (v1 + extra) ** 2 / max(spread, 1e-30))
     return interval_of(points, v1 + extra, freedom, n, generators)
 
@@ -237,7 +237,7 @@ def estimate_gain(
         second = ArmCounts(even, first.speakers, first.folds, first.groups, first.generators)
     else:
         second = speaker_counts(predictions[predictions["arm"] == against])
-    return estimate(first, second, measure, resamples)
+    return arm_estimate(first, second, measure, resamples)
 
 # %% ../../nbs/04_recognition/09_statistics.ipynb #2b7e0c17
 def gain(
@@ -289,10 +289,10 @@ def summarise(
     rows = []
     for arm, found in known.items():
         own, c = predictions[predictions["arm"] == arm], found.counts
-        by_seed, whole = pooled_uar(c), estimate(found, resamples=protocol.resamples)
+        by_seed, whole = pooled_uar(c), arm_estimate(found, resamples=protocol.resamples)
         each, p = 100 * np.nanmean(recalls(c.sum(0)), -1), np.nan
         if arm != against and against in known:
-            p = estimate(found, known[against], resamples=protocol.resamples).p
+            p = arm_estimate(found, known[against], resamples=protocol.resamples).p
         beside = pd.DataFrame([scores(run) for _, run in own.groupby("seed")]).mean()
         rows.append({"arm": arm, "uar": by_seed.mean(),
                      "sd": by_seed.std(ddof=1) if len(by_seed) > 1 else np.nan,

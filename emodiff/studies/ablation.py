@@ -22,7 +22,7 @@ from ..recognition.folds import speaker_groups, unheard_utterances
 from ..recognition.plan import run_plan
 from ..recognition.pools import Synthesis, cached_synthesis, plan_from
 from ..recognition.similarity import frechet_distance, paired_mad, pooled_features
-from ..recognition.statistics import estimate, speaker_counts
+from ..recognition.statistics import arm_estimate, speaker_counts
 from ..speech.segments import Segments
 
 # %% ../../nbs/06_studies/00_ablation.ipynb #0a88e05c
@@ -126,7 +126,7 @@ def usefulness(
              for name in speech for seed in range(protocol.seeds)]
     found, rows = run_plan(cells, pools, settings, device, "variants"), []
     for name in speech:
-        learnt = estimate(speaker_counts(found[found["arm"] == name]), None, "UAR",
+        learnt = arm_estimate(speaker_counts(found[found["arm"] == name]), None, "UAR",
                           protocol.resamples)
         rows.append({"variant": name, "uar": learnt.value, "uar_low": learnt.low,
                      "uar_high": learnt.high})
