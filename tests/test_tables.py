@@ -9,7 +9,7 @@ from made_up_text import BLOBS, FUZZ, TEXTS, calm
 from voice import tiny
 
 from emodiff.base.core import error_message
-from emodiff.base.settings import EMOTIONS, Standin
+from emodiff.base.settings import EMOTIONS, load_preset
 from emodiff.speech.corpora import MANIFEST_COLUMNS
 from emodiff.speech.standins import STANDINS, load_corpus
 from emodiff.speech.tables import clean_cell, read_audformat, read_csv, write_csv
@@ -42,7 +42,7 @@ def test_wrong_tables_are_one_sentence(mine):
 
 def test_the_four_standins_come_back_equal_from_one_table(home):
     "All corpora in one CSV: every column of every row as it was."
-    everyone = pd.concat([load_corpus(c, standin=Standin(2, 1)) for c in STANDINS],
+    everyone = pd.concat([load_corpus(c, standin=load_preset("smoke").standin) for c in STANDINS],
                          ignore_index=True)
     everyone.attrs.clear()
     again = read_csv(write_csv(everyone, home / "data" / "all.csv"))
