@@ -7,8 +7,12 @@ import pytest
 
 from emodiff.base.core import rng_for
 from emodiff.base.settings import load_preset
+from emodiff.recognition.arms import chosen_arms
+from emodiff.recognition.cells import within_cells
 from emodiff.recognition.claims import table1_claims
-from emodiff.recognition.folds import unheard_utterances
+from emodiff.recognition.classifier import uar
+from emodiff.recognition.folds import loso_folds, unheard_utterances
+from emodiff.recognition.linear import linear_predictions
 from emodiff.recognition.similarity import (
     blurred,
     frechet_at,
@@ -107,3 +111,14 @@ def test_intervals_count_the_generators(spread: float) -> None:
 def test_intervals_that_do_not_know_the_generators_are_too_short() -> None:
     "One generator per group cannot show what another would give."
     assert coverage(SIZES["one generator"], 4.0, 200)["interval holds 0 (%)"] < 80
+
+
+def test_the_linear_judge_hears_emotion(recorded: Segments) -> None:
+    "On speakers whom it has not heard, and whatever arm it is trained on."
+    protocol = load_preset("open", protocol={"seeds": 1, "fold_speakers": 5}).protocol
+    arms = chosen_arms(["real", "duplicated real", "real + noise"])
+    cells = within_cells(loso_folds(recorded.table, protocol), {0: 0, 1: 0}, protocol, arms)
+    judged = linear_predictions(cells, {"real": recorded, "duplicated": recorded})
+    assert min(uar(rows) for _, rows in judged.groupby("arm")) > 0.4  # chance is 0.25
+    doubled = judged[judged["arm"] == "duplicated real"]["predicted"].to_numpy()
+    assert (doubled == judged[judged["arm"] == "real"]["predicted"].to_numpy()).mean() > 0.9
