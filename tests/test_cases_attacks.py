@@ -1,5 +1,6 @@
 """What attacks on half-done work broke once: damage, kills, disks; each is a test."""
 import contextlib
+import errno
 import os
 import random
 import signal
@@ -8,13 +9,16 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
 from conftest import ROOT
 from safetensors import safe_open
 from torture import Bench, alive, bench, leftovers, wait_for_none
+from voice import write_clips
 
+from emodiff.app.doctor import check_disk
 from emodiff.base.cache import check_sum
 from emodiff.base.core import atomic, sweep
 from emodiff.base.settings import Standin
@@ -212,3 +216,94 @@ def test_a7_only_what_dead_processes_left_is_swept(tmp_path: Path) -> None:
         assert len(list(tmp_path.iterdir())) == 3
         sweep(tmp_path)
         assert mine.exists() and len(list(tmp_path.iterdir())) == 2
+
+
+READ_ONLY = """
+import errno, os, sys
+home = os.environ["EMODIFF_HOME"]
+def refuse(event, args):
+    "As a file system that is mounted read-only."
+    writes = event in ("os.mkdir", "os.rename", "os.remove") or event == "open" and (
+        isinstance(args[1], str) and set(args[1]) & set("wax+")
+        or isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR))
+    if writes and str(args[0]).startswith(home):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), args[0])
+sys.addaudithook(refuse)
+from emodiff.app.cli import main
+main()
+"""
+
+
+def ended(words: list[str], **env: str) -> subprocess.CompletedProcess:
+    "What became of a command in an environment of its own."
+    return subprocess.run([sys.executable, *words], env={**os.environ, **env}, text=True, cwd=ROOT,
+                          capture_output=True, stdin=subprocess.DEVNULL)
+
+
+def test_a_read_only_home_is_one_sentence(home: Path, tmp_path: Path) -> None:
+    table = write_clips(tmp_path / "clips", 3).rename(columns={"path": "file"})
+    table.to_csv(tmp_path / "my.csv", index=False)
+    words = ["prepare", str(tmp_path / "my.csv"), "--out", str(tmp_path / "out")]
+    done = ended(["-c", READ_ONLY, *words], EMODIFF_HOME=str(home))
+    assert done.returncode == 1 and "Read-only file system" in done.stderr, done.stderr
+    assert len(done.stderr.splitlines()) == 1 and not list(home.iterdir())
+    assert ended(["-m", "emodiff", *words], EMODIFF_HOME=str(home)).returncode == 0
+    kept = sorted(home.rglob("*"))
+    again = ended(["-c", READ_ONLY, *words], EMODIFF_HOME=str(home))  # what is there is read
+    assert again.returncode == 0 and sorted(home.rglob("*")) == kept, again.stderr
+
+
+def test_the_doctor_reports_a_disk_and_changes_nothing(home: Path, monkeypatch) -> None:
+    assert not next(check_disk()).fault and not list(home.iterdir())
+    refuse = mock.Mock(side_effect=OSError(errno.EROFS, "Read-only file system"))
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    finding = next(check_disk())
+    assert finding.fault and "Read-only file system" in finding.line()
+
+
+def test_a_terminal_that_knows_ascii_only(home: Path) -> None:
+    words = ["-m", "emodiff", "download", "EmoDB", "--dry-run", "--to", "schöne Stimmen"]
+    done = ended(words, PYTHONIOENCODING="ascii", LC_ALL="C")
+    assert done.returncode == 0 and r"sch\xf6ne Stimmen" in done.stdout, done.stderr
+
+
+def test_no_home_folder(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "emodiff", "download", "EmoDB", "--dry-run"],
+                          env={"PATH": os.environ["PATH"]}, cwd=ROOT, capture_output=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_two_trainings_of_the_same_at_once(home: Path) -> None:
+    "Both write the folder of one training: both end well, and with the same bytes."
+    done = subprocess.run([sys.executable, "-c", TWO_AT_ONCE, str(ROOT / "tests"), str(home)],
+                          capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert not leftovers(home)
+
+
+TWO_AT_ONCE = """
+import os, sys, warnings
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import torch
+from stripes import stripes
+from emodiff.base.core import digest
+from emodiff.base.settings import load_preset
+from emodiff.generator.training import train_generator
+torch.set_num_threads(1)
+home, few = Path(sys.argv[2]), load_preset("smoke", training=dict(
+    steps=12, batch=4, checkpoint_every=1))
+train_generator(stripes(8), few, home / "alone")
+pids = []
+for i in range(2):
+    pids.append(os.fork())
+    if pids[-1] == 0:
+        try:
+            train_generator(stripes(8), few, home / "both")
+            os._exit(0)
+        finally:
+            os._exit(1)
+assert [os.waitpid(pid, 0)[1] for pid in pids] == [0, 0]
+for name in ("model.safetensors", "config.json", "history.csv"):
+    assert digest(home / "alone" / name) == digest(home / "both" / name), name
+"""

@@ -105,6 +105,8 @@ def newest_checkpoint(
         try:
             tensors, about = read_tensors(path)
         except EmodiffError as e:
+            if not path.exists():  # removed by another process that trains the same here
+                continue
             if "is damaged" not in str(e):
                 raise
             warnings.warn(f"{e} Going on from the one before.", stacklevel=2)

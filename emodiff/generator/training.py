@@ -251,7 +251,7 @@ class _CheckpointWriter:
         best = f"step-{about['best'].get('step', -1):08d}"
         for old in checkpoint_paths(self.folder)[:-2]:
             if old.stem != best:
-                old.unlink()
+                old.unlink(missing_ok=True)  # another process may train the same here
 
 # %% ../../nbs/02_generator/07_training.ipynb #3a1a9d1a
 def load_checkpoint(state: TrainingState, folder: Path, key: str) -> None:
@@ -347,7 +347,7 @@ def training_set(
 @dataclass(frozen=True)
 class TrainingJob:
     "What a step of the generator needs and never changes."
-    diffusion: Chain
+    chain: Chain
     mels: Tensor  # float16 (N, 80, 256), on the device
     vectors: Tensor  # embedded prompts, float32 (P, L, D), on the device
     index: Tensor  # int64 (N,): the prompt of each segment
@@ -401,7 +401,7 @@ def set_up_training(
                       torch.from_numpy(prompts.index).to(device), s, device,
                       pick_precision(s.precision, device),
                       len(phrases({}, settings.denoiser.condition)), group.rank, group.world)
-    importance = LossSecondMoment(job.diffusion.T) if settings.diffusion.loss == "vlb" else None
+    importance = LossSecondMoment(job.chain.T) if settings.diffusion.loss == "vlb" else None
     draws = TrainingDraws(rows, s, device, seed, importance)
     return job, generator_state(net, draws, s), table, prompts
 
@@ -421,16 +421,16 @@ def segment_losses(
 ) -> dict[str, Tensor]:  # loss, mse, vb, each (B,)
     "The loss of each segment of a batch."
     x0 = job.mels[rows].float()
-    x_t = q_sample(job.diffusion, x0, t, noise)
+    x_t = q_sample(job.chain, x0, t, noise)
     with _autocast(job):
-        out = net(x_t, job.diffusion.original_steps(t), job.vectors[job.index[rows]], drop)
-    return losses(job.diffusion, out.float(), x0, t, noise)
+        out = net(x_t, job.chain.original_steps(t), job.vectors[job.index[rows]], drop)
+    return losses(job.chain, out.float(), x0, t, noise)
 
 # %% ../../nbs/02_generator/07_training.ipynb #cdaa6f47
 @torch.no_grad()
 def _add_sums(sums: Tensor, terms: dict[str, Tensor], t: Tensor, job: TrainingJob) -> None:
     "Add a batch to the running sums of the history, without waiting for the device."
-    quarter = t * _QUARTERS // job.diffusion.T
+    quarter = t * _QUARTERS // job.chain.T
     one = torch.nn.functional.one_hot(quarter, _QUARTERS).to(sums.dtype)  # (B, 4)
     loss, mse, vb = (terms[k].detach().to(sums.dtype) for k in ("loss", "mse", "vb"))
     whole = torch.stack([one.sum(), loss.sum(), mse.sum(), vb.sum()])
@@ -459,7 +459,7 @@ def train_step(job: TrainingJob, net: Any, state: TrainingState) -> None:  # net
     optimiser.param_groups[0]["lr"] = learning_rate(state.step, s)
     optimiser.zero_grad(set_to_none=True)
     for i in range(s.accumulate):
-        drawn = draws.micro_batch(n, job.diffusion.T, job.parts, job.mels.shape[1:])
+        drawn = draws.micro_batch(n, job.chain.T, job.parts, job.mels.shape[1:])
         rows, t, weight, noise, drop = (to_device(x[mine], job.device) if x.device.type == "cpu"
                                         else x[mine] for x in drawn)  # noise is there already
         last = i == s.accumulate - 1 or job.world == 1
@@ -515,7 +515,7 @@ def _held_out_bits(
             return net(x_t, t, prompt).float()
 
     mels = job.mels[held].cpu()
-    return bits_per_dimension(job.diffusion, model, mels, terms, job.settings.batch, seed,
+    return bits_per_dimension(job.chain, model, mels, terms, job.settings.batch, seed,
                               job.device)[0]
 
 # %% ../../nbs/02_generator/07_training.ipynb #d6b0d358
