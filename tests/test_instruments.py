@@ -121,4 +121,4 @@ def test_the_linear_judge_hears_emotion(recorded: Segments) -> None:
     judged = linear_predictions(cells, {"real": recorded, "duplicated": recorded})
     assert min(uar(rows) for _, rows in judged.groupby("arm")) > 0.4  # chance is 0.25
     doubled = judged[judged["arm"] == "duplicated real"]["predicted"].to_numpy()
-    assert (doubled == judged[judged["arm"] == "real"]["predicted"].to_numpy()).mean() > 0.9
+    assert (doubled == judged[judged["arm"] == "real"]["predicted"].to_numpy()).mean() > 0.8

@@ -44,6 +44,8 @@ ARMS += tuple(Arm(f"{name} + mixup", "IDDPM + mixup", *data, ("mixup",))
 EVERY_ARM = (*ARMS,
              *(Arm(f"{name} + {a}", f"IDDPM + {a}", *_PLAIN[name], (a,))
                for a in ("SpecAugment", "speed", "noise") for name in ("real", "real + synthetic")),
+             *(Arm(f"real + {a}", f"IDDPM + {a}", *_PLAIN["real"], (a,))
+               for a in ("VTLP", "tempo", "speed wide", "VTLP wide")),
              *(Arm(f"{name} ({gan})", gan, *_PLAIN[name], source=gan)
                for gan in GANS for name in ("synthetic", "real + synthetic")),
              *(Arm(f"{name} ({VARIED})", f"IDDPM, {VARIED}", *_PLAIN[name], source=VARIED)
