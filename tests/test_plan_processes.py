@@ -40,19 +40,18 @@ def without_seconds(predictions: pd.DataFrame) -> pd.DataFrame:
     return predictions.drop(columns="seconds")
 
 
-def test_two_processes_give_the_numbers_of_one(plan, home: Path) -> None:
-    two = replace(plan.settings, protocol=replace(plan.settings.protocol, jobs=2))
-    few = run_plan(plan.cells[:4], plan.pools, two)
-    assert without_seconds(few).equals(without_seconds(plan.first[: len(few)]))
-
-
-def test_two_processes_make_the_generators_of_one(home: Path, monkeypatch, tmp_path: Path) -> None:
+def test_two_processes_give_the_generators_and_numbers_of_one(
+        plan, home: Path, monkeypatch, tmp_path: Path) -> None:
+    "The same two processes make both, one after the other."
     real, one = made_up_segments(16), load_preset("smoke")
     alone = group_synthesis(real, one)
     monkeypatch.setenv("EMODIFF_HOME", str(tmp_path / "another"))
     before = dict(os.environ)
     beside = group_synthesis(real, replace(one, protocol=replace(one.protocol, jobs=2)))
+    two = replace(plan.settings, protocol=replace(plan.settings.protocol, jobs=2))
+    few = run_plan(plan.cells[:4], plan.pools, two)
     assert dict(os.environ) == before
+    assert without_seconds(few).equals(without_seconds(plan.first[: len(few)]))
     for g, made in alone.items():
         assert np.array_equal(made.segments.mels, beside[g].segments.mels)
         assert made.segments.table.equals(beside[g].segments.table)
@@ -73,13 +72,16 @@ def kill_one(cluster, cells: int, done: list[int]) -> None:
 
 @needs_dask
 def test_a_plan_survives_the_death_of_a_dask_worker(plan, home: Path) -> None:
+    import dask
     from distributed import LocalCluster
 
     for name in ("distributed.nanny", "distributed.scheduler", "distributed.worker"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     (runs_dir() / "cell").mkdir(parents=True)
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None,
-                      silence_logs=logging.CRITICAL) as cluster:
+    forked = {"distributed.worker.multiprocessing-method": "forkserver"}  # half the time to start
+    with dask.config.set(forked), LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None,
+            silence_logs=logging.CRITICAL) as cluster:
         far = replace(plan.settings, protocol=replace(plan.settings.protocol,
                                                       cluster=cluster.scheduler_address))
         done: list[int] = []
