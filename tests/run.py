@@ -1,7 +1,7 @@
 """The tests: notebooks clean, exported and lint-free; then every notebook and test file is run.
 
-Each notebook and each `tests/test_*.py` runs in a process of its own, two at a time. The last line
-is `N passed, N failed`: notebooks and single tests.
+Each notebook and each `tests/test_*.py` runs in a process of its own, one per core and at most four
+at a time. The last line is `N passed, N failed`: notebooks and single tests.
 
     python tests/run.py                      # everything: what CI runs
     python tests/run.py 02_generator plan    # only what has one of these words in its path
@@ -29,7 +29,7 @@ BIN = Path(sys.executable).parent
 NBS = sorted(p for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
 FILES = sorted((ROOT / "tests").glob("test_*.py"))
 LIMIT = 420  # seconds that a notebook or a test file may take
-# two processes at a time on one thread each are faster than one on two threads; without compiled
+# a process per core with one thread each is faster than one with many threads; without compiled
 # modules every process would compile all of PyTorch again
 ENV = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1",
        "EMODIFF_PROGRESS": "text", "PYTHONDONTWRITEBYTECODE": ""}
@@ -185,12 +185,13 @@ def record_seconds(seconds: dict[str, float]) -> None:
 
 
 def longest_first(paths: list[Path]) -> list[Path]:
-    "Chapters and test files first, or whatever took longest the last time."
+    "What took longest the last time; the first time chapters, test files and two slow folders."
     path, known = ROOT / "data" / "runs" / "test_seconds.csv", {}
     if path.exists():
         lines = [line.rsplit(",", 1) for line in path.read_text().splitlines()[1:]]
         known = {name: float(seconds) for name, seconds in lines}
-    guess = {p: 60.0 if p.parent == ROOT / "nbs" or p.suffix == ".py" else 10.0 for p in paths}
+    slow = {"nbs": 60.0, "tests": 60.0, "06_studies": 30.0, "07_augment": 30.0}  # seconds, roughly
+    guess = {p: slow.get(p.parent.name, 10.0) for p in paths}
     return sorted(paths, key=lambda p: -known.get(shown(p), guess[p]))
 
 
@@ -213,7 +214,7 @@ def main(words: list[str]) -> int:
     multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
     jobs = [p for p in NBS + FILES if not words or any(w in shown(p) for w in words)]
     passed, failed, seconds = 0, 0, {}
-    with ThreadPoolExecutor(max_workers=min(2, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
         for path, result in pool.map(execute, longest_first(jobs)):
             name = shown(path)
             seconds[name] = result.seconds
