@@ -143,7 +143,7 @@ def same_step(plan: Plan) -> Iterator[dict[str, Any]]:
                             p.add_(0.02 * noise.to(device))
                     if "drawn" not in found:
                         found["drawn"] = state.draws.micro_batch(s.training.batch,
-                                                          job.diffusion.T, job.parts,
+                                                          job.chain.T, job.parts,
                                                           job.mels.shape[1:])
                     rows, t, _, noise, drop = (x.to(device) for x in found["drawn"])
                     t[0] = 0  # the likelihood's own term
@@ -184,7 +184,7 @@ def same_samples(plan: Plan) -> Iterator[dict[str, Any]]:
         for device in ("cpu", plan.device):
             net = copy.deepcopy(state.net).to(device).eval()
             draw = torch.Generator().manual_seed(2)
-            chain = sampling_chain(job.diffusion, sampler, plan.small(25, 4))
+            chain = sampling_chain(job.chain, sampler, plan.small(25, 4))
 
             def noise(device: str = device, draw: Any = draw) -> Any:
                 return torch.randn(4, 80, 256, generator=draw).to(device)
@@ -322,14 +322,14 @@ def sampling_rate(plan: Plan, preset: str, sampler: str, steps: int, compiled: b
     s, n = settings_of(preset, **changes), plan.small(64, 2)
     job, state, *_ = set_up_training(load_packed(plan), s, plan.device, 0, ProcessGroup())
     net = state.net.eval().requires_grad_(False)
-    generator = Generator(net, job.diffusion, s, (80, 256), tuple(job.vectors.shape[1:]), "",
+    generator = Generator(net, job.chain, s, (80, 256), tuple(job.vectors.shape[1:]), "",
                           plan.device)
     model = Guided(generator, np.zeros((n, *job.vectors.shape[1:]), np.float32), 1.0)
     noise = SampleNoise(list(range(n)), (80, 256), plan.device)
 
     def walk(count: int) -> float:
         "Seconds of a walk."
-        chain, start = sampling_chain(job.diffusion, sampler, count), time.monotonic()
+        chain, start = sampling_chain(job.chain, sampler, count), time.monotonic()
         walk_chain(model, chain, sampler, noise)
         wait(plan.device)
         return time.monotonic() - start
@@ -430,7 +430,7 @@ def one_generator(plan: Plan, preset: str, seconds: float) -> Iterator[dict[str,
     write(plan, f"curve_{preset}", curve)
     draw_curve(plan, preset, curve)
     with averaged_weights(state):
-        generator = Generator(net.eval(), job.diffusion, s, (80, 256),
+        generator = Generator(net.eval(), job.chain, s, (80, 256),
                               tuple(job.vectors.shape[1:]), "", plan.device)
         prompts = train.table[["corpus", "speaker", "gender", "emotion", "text"]]
         sampling = Sampling(sampler="dpm", steps=plan.small(25, 3), guidance=2.0, batch=64)

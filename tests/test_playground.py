@@ -77,7 +77,7 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing_stale(
     play.fields[name].value = value
     if name == "steps":  # a chain of fewer steps than are asked for
         short = load_preset("smoke", diffusion={"steps": 100}).diffusion
-        play.generator = dataclasses.replace(play.generator, diffusion=make_chain(short))
+        play.generator = dataclasses.replace(play.generator, chain=make_chain(short))
     play.button.click()
     assert 'role="alert"' in play.said.value and play.keep.disabled and not play.button.disabled
     assert play.player.value == "" and said(play.said).endswith(".")

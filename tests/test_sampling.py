@@ -145,7 +145,7 @@ def test_nor_before_it_is_rounded(generator: Generator, sampler: str) -> None:
     seeds = [seed_for("sample", 1, n) for n in range(7)]
 
     def drawn(rows: list[int]) -> torch.Tensor:
-        chain = sampling_chain(generator.diffusion, sampler, 6)
+        chain = sampling_chain(generator.chain, sampler, 6)
         model = Guided(generator, prompts.vectors[prompts.index[rows]], 2.0)
         return walk_chain(model, chain, sampler, SampleNoise([seeds[i] for i in rows], (80, 64)))
 

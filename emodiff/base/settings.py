@@ -39,7 +39,7 @@ def _sentence(
     first = error.errors(include_url=False)[0]
     names = [f.name for f in dataclasses.fields(cls)]
     start, rest = first["loc"][:1], first["loc"][1:]  # a number: of an argument or of a list
-    path = [names[part] if isinstance(part, int) and not field else part for part in start]
+    path = [names[part] if isinstance(part, int) and not field else str(part) for part in start]
     path += [part for part in rest if isinstance(part, str)]
     for part in path[:-1]:  # from Settings down to the concern
         cls = next(f.type for f in dataclasses.fields(cls) if f.name == part)
@@ -373,7 +373,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
                        "lr": 1e-5, "decay": False},
         "gan": {"critic": 512, "lr": 2e-4, "critic_lr": 2e-4, "warmup": 1000, "decay": False,
                 "ema": 0.9999},
-        "protocol": {"adaptation": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5), "seeds": 5, "groups": 5, "jobs": 8,
+        "protocol": {"adaptation": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5), "seeds": 5, "groups": 5,
+                     "jobs": 8,
                      "validation_speakers": 1, "arms": ("all",), "cross_arms": ("all",),
                      "shares": (0.25, 0.5, 1.0, 2.0)},
     },
@@ -439,7 +440,8 @@ def read_setting(
     if isinstance(found.default, tuple) and isinstance(text, str):
         text = split_list(text)
     try:
-        return TypeAdapter(found.type).validate_python(text, strict=False)
+        kind: Any = found.type
+        return TypeAdapter(kind).validate_python(text, strict=False)
     except ValidationError as e:
         raise EmodiffError(_sentence(cls, e, field)) from None
 

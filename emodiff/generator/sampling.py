@@ -171,7 +171,7 @@ SAMPLERS = {"ancestral": Ancestral, "ddim": Ddim, "dpm": Dpm}
 class Generator:
     "A trained generator, ready to be sampled."
     net: nn.Module  # DenoiserNet with the averaged weights: (x_t, t, prompt, drop) -> (B, 160, 256)
-    diffusion: Chain  # the whole chain, as trained
+    chain: Chain  # the whole chain, as trained
     settings: Settings  # that it was trained with
     shape: tuple[int, int] = (80, 256)  # Mel bands and frames of a segment
     prompt: tuple[int, int] = (3, 384)  # vectors of a prompt and their length
@@ -279,7 +279,7 @@ class _BatchSampler:
     def __init__(self, generator: Generator, settings: Sampling, level: float = _START_LEVEL):
         self.generator, self.settings = generator, settings
         self.bar: Any = None  # a tqdm bar
-        self.chain = sampling_chain(generator.diffusion, settings.sampler, settings.steps, level)
+        self.chain = sampling_chain(generator.chain, settings.sampler, settings.steps, level)
         self.limit = settings.batch  # samples at once
 
     def sample(self, vectors: np.ndarray, seeds: list[int],

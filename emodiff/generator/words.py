@@ -158,6 +158,6 @@ def add_words(
     rate = shape[1] / table["frames"].astype(float).mean()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for("words", "weights", seed) % 2**63)
-        net = WordsDenoiser(settings, texts, pieces, *shape, rate)
+        net = WordsDenoiser(settings, texts, pieces, shape[0], shape[1], rate)
     net.load_state_dict(plain.state_dict(), strict=False)
     return net

@@ -44,7 +44,7 @@ def noise_and_denoise(
     vectors = embed_prompts(real.table.iloc[[row]], generator.settings.denoiser).vectors
     sampling = settings.sampling
     visited: dict[int, torch.Tensor] = {}
-    chain = sampling_chain(generator.diffusion, sampling.sampler, sampling.steps)
+    chain = sampling_chain(generator.chain, sampling.sampler, sampling.steps)
     guided = Guided(generator, vectors, sampling.guidance)
 
     def recorded(x: torch.Tensor, t: int) -> torch.Tensor:
@@ -58,7 +58,7 @@ def noise_and_denoise(
     for t in times:
         # Eq. 1: x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps
         eps = torch.randn(x0.shape, generator=rng)
-        forward[t] = q_sample(generator.diffusion, x0, torch.tensor([t]), eps)
+        forward[t] = q_sample(generator.chain, x0, torch.tensor([t]), eps)
         reverse[t] = visited[t]
     return (real.table.iloc[row], {t: x[0].numpy() for t, x in forward.items()},
             {t: x[0].cpu().numpy() for t, x in reverse.items()})

@@ -85,7 +85,7 @@ class _WatchedNet(nn.Module):
         every: int = 1,  # steps between two looks
     ):
         super().__init__()
-        self.net, self.diffusion = generator.net, generator.diffusion
+        self.net, self.chain = generator.net, generator.chain
         self.guidance, self.show, self.every, self.step = guidance, show, every, 0
 
     def forward(self, x_t: Tensor, t: Tensor, prompt: Tensor, drop: Tensor | None) -> Tensor:
@@ -93,13 +93,13 @@ class _WatchedNet(nn.Module):
         out = self.net(x_t, t, prompt, drop)
         self.step += 1
         if self.step == 1 or self.step % self.every == 0:
-            mean_out = split_output(self.diffusion, out)[0]
+            mean_out = split_output(self.chain, out)[0]
             if drop is not None:  # the second half of the batch is without condition
                 said, null = mean_out.chunk(2)
                 # null + w (cond - null)
                 mean_out = null + self.guidance * (said - null)
             n = len(mean_out)
-            x0 = predict_x0(self.diffusion, mean_out, x_t[:n], t[:n])
+            x0 = predict_x0(self.chain, mean_out, x_t[:n], t[:n])
             self.show(self.step, x0[0].float().cpu().numpy())
         return out
 

@@ -133,7 +133,7 @@ class RaceWork:
 
     def __init__(self, channels: int = 128, batch: int = 16, device: str = "cpu"):
         settings = load_preset("paper", denoiser={
-            "channels": channels, "condition": "apart", "condition_channels": 64},
+            "channels": channels, "heads": 4, "condition": "apart", "condition_channels": 64},
             training={"precision": "fp32"})  # as the peers do: bf16 would race another network
         self.settings = settings
         with torch.random.fork_rng(devices=[]):
@@ -143,14 +143,14 @@ class RaceWork:
             self.x0 = torch.rand(batch, 80, 256).to(device) * 2 - 1
             self.prompt = torch.randn(batch, 3, 384).to(device)
         self.optimiser = torch.optim.AdamW(self.net.parameters(), 1e-6, fused=True)
-        self.diffusion = make_chain(settings.diffusion)
+        self.chain = make_chain(settings.diffusion)
         self.batch, self.device = batch, device
-        abar = torch.from_numpy(self.diffusion.tables["abar"]).float().to(device)
+        abar = torch.from_numpy(self.chain.tables["abar"]).float().to(device)
         self.signal, self.noise = abar.sqrt(), (1 - abar).sqrt()
 
     def draw(self) -> tuple[torch.Tensor, torch.Tensor]:
         "Timesteps and noise."
-        t = torch.randint(0, self.diffusion.T, (self.batch,), device=self.device)
+        t = torch.randint(0, self.chain.T, (self.batch,), device=self.device)
         return t, torch.randn_like(self.x0)
 
     def update(self, loss: torch.Tensor) -> None:
@@ -168,11 +168,11 @@ class RaceWork:
     def hybrid(self, precision: str = "fp32") -> None:
         "emodiff's hybrid loss (arXiv 2102.09672 Eq. 16)."
         t, noise = self.draw()
-        x = q_sample(self.diffusion, self.x0, t, noise)
+        x = q_sample(self.chain, self.x0, t, noise)
         kind = self.device.split(":")[0]
         with torch.autocast(kind, torch.bfloat16, enabled=precision == "bf16"):
             out = self.net(x, t, self.prompt)
-        self.update(losses(self.diffusion, out.float(), self.x0, t, noise)["loss"].mean())
+        self.update(losses(self.chain, out.float(), self.x0, t, noise)["loss"].mean())
 
 # %% ../../nbs/06_studies/02_peers.ipynb #ec598152
 class _Stub(types.ModuleType):
@@ -219,7 +219,7 @@ def _diffusers(work: RaceWork, steps: int) -> tuple[Callable, Callable]:
 
     def scheduler() -> Any:
         "As ours: the cosine schedule, a learned variance, x_0 clamped."
-        return DDPMScheduler(work.diffusion.T, beta_schedule="squaredcos_cap_v2",
+        return DDPMScheduler(work.chain.T, beta_schedule="squaredcos_cap_v2",
                              variance_type="learned_range", clip_sample=True)
 
     trained, sampled = scheduler(), scheduler()
@@ -247,7 +247,7 @@ def _learned_gaussian(work: RaceWork) -> Any:  # a LearnedGaussianDiffusion arou
     with _stubbed("torchvision", "torchvision.transforms", "torchvision.utils"):
         peer = importlib.import_module("denoising_diffusion_pytorch.learned_gaussian_diffusion")
     return peer.LearnedGaussianDiffusion(
-        _SameNet(work.net, work.prompt), image_size=(1, 256), timesteps=work.diffusion.T,
+        _SameNet(work.net, work.prompt), image_size=(1, 256), timesteps=work.chain.T,
         beta_schedule="cosine", auto_normalize=False).to(work.device)
 
 # %% ../../nbs/06_studies/02_peers.ipynb #b27e5d93
@@ -264,7 +264,7 @@ def _denoising_diffusion_pytorch(work: RaceWork, steps: int) -> tuple[Callable, 
     def sample() -> None:
         "Its last steps of the chain."
         x = torch.randn_like(work.x0[:, :, None])
-        for t in reversed(range(work.diffusion.T - steps, work.diffusion.T)):
+        for t in reversed(range(work.chain.T - steps, work.chain.T)):
             x = whole.p_sample(x, t)[0]
 
     return step, sample
@@ -281,7 +281,7 @@ def _improved_diffusion(work: RaceWork, steps: int) -> tuple[Callable, Callable]
         respace = importlib.import_module("improved_diffusion.respace")
     finally:
         sys.path.remove(folder)
-    T = work.diffusion.T
+    T = work.chain.T
     common = {"betas": gd.get_named_beta_schedule("cosine", T),
               "model_mean_type": gd.ModelMeanType.EPSILON,
               "model_var_type": gd.ModelVarType.LEARNED_RANGE,
@@ -308,8 +308,8 @@ def _emodiff_sample(
     sampling: Sampling,  # sampler, steps, guidance
 ) -> Callable[[], Any]:
     "emodiff's sampling of a batch: noise, prompts and chain, all that `synthesise` does for it."
-    generator = Generator(work.net.eval(), work.diffusion, work.settings, device=work.device)
-    chain = sampling_chain(work.diffusion, sampling.sampler, sampling.steps)
+    generator = Generator(work.net.eval(), work.chain, work.settings, device=work.device)
+    chain = sampling_chain(work.chain, sampling.sampler, sampling.steps)
     vectors = work.prompt.cpu().numpy()
     return lambda: walk_chain(
         Guided(generator, vectors, sampling.guidance), chain, sampling.sampler,
@@ -577,7 +577,7 @@ def sampling_speed(
     "How fast a generator is sampled with dpm and without guidance."
     device, settings = generator.device, generator.settings
     vectors = np.zeros((batch, *generator.prompt), np.float32)
-    chain, model = sampling_chain(generator.diffusion, "dpm", steps), Guided(generator, vectors)
+    chain, model = sampling_chain(generator.chain, "dpm", steps), Guided(generator, vectors)
     noise = SampleNoise(list(range(batch)), generator.shape, device)
     flops = _flops(torch.no_grad()(lambda: model(noise(), 0)))
     rate = chain.T / seconds_per_call(lambda: walk_chain(model, chain, "dpm", noise), device,
