@@ -82,7 +82,7 @@ def check_speech(vocoder: str, encoder: str) -> Iterator[Finding]:
                           f"load_vocoder({vocoder!r}); print({vocoder!r})",
                           "name a HiFi-GAN's folder or hub name")
     else:
-        yield Finding("vocoder", "none named, so Griffin-Lim speaks, which sounds hollow",
+        yield Finding("vocoder", "none named, so Griffin-Lim is used, which sounds hollow",
                       "name a HiFi-GAN with --vocoder")
     yield _try_import("notebooks", "import papermill, ipykernel; print('papermill', "
                       "papermill.__version__)", "pip install papermill ipykernel; `reproduce` "

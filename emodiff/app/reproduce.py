@@ -212,7 +212,7 @@ def _failure_sentence(executed: Path, tail: str) -> str:
             return text
         first = (text.strip().splitlines() or [""])[0]
         return (f"{executed.stem} failed with {errors[-1]['ename']}: {first}; the whole error is "
-                f"in {executed}, tell the maintainers if it is not yours to fix.")
+                f"in {executed}; report it if it is not yours to fix.")
     last = ([line for line in tail.splitlines() if line.strip()] or ["no message"])[-1]
     return f"{executed.stem} could not be run by papermill: {last.strip()}"
 

@@ -89,7 +89,7 @@ def sample_rows(
     vocoder: Path | str,  # a HiFi-GAN's folder or hub name; '' = Griffin-Lim
     settings: Settings,  # its features
     device: str,  # 'cpu' or 'cuda'
-    licence: Licence,  # what may be heard
+    licence: Licence,  # what may be played
 ) -> Markup:
     "Real, copy-synthesis and synthetic speech of each pair, to see and to hear."
     features, rate = settings.features, settings.features.sampling_rate
