@@ -6,11 +6,12 @@ import pandas as pd
 import pytest
 from made_up_plan import MadeUpPlan, N, recorded, synthetic_from
 
-from emodiff.base.core import EmodiffError, atomic, runs_dir
+from emodiff.base.core import EmodiffError, atomic, runs_dir, write_json
 from emodiff.base.settings import replace
 from emodiff.recognition.arms import ARMS
 from emodiff.recognition.audit import leak_audit, run_audited_plan
 from emodiff.recognition.cells import cross_cells, within_cells
+from emodiff.recognition.classifier import made_up_segments
 from emodiff.recognition.plan import run_plan
 from emodiff.speech.segments import Segments, concat, drop_repeats
 
@@ -26,6 +27,14 @@ PLANTED = {
     "a copy-synthesis of the clip": ("training", "speaker"),
     "the same for another speaker": ("training", "utterance"),
     "the same of its twin": ("training", "content"),
+    "the clip with one bit changed": ("training", "content"),
+    "the clip three frames later": ("training", "content"),
+    "the speaker with her corpus in capitals": ("training", "speaker"),
+    "the clip, varied": ("varied clips", "utterance"),
+    "the speaker behind a filter": ("filter heard her", "speaker"),
+    "a filter without records": ("filter lost, of which no record is left", "speaker"),
+    "the speaker in an earlier training of the generator": ("generator further", "speaker"),
+    "a prompt without a speaker": ("prompts without a speaker", "speaker"),
     "the speaker in a prompt": ("prompts", "speaker"),
     "a generator without records": ("generator lost, of which no record is left", "speaker"),
     "synthetic speech of nobody":
@@ -66,6 +75,14 @@ def planted(plan: MadeUpPlan) -> dict:
     copy = Segments((test.mels * 0.9).astype(np.float16),
                     test.table.assign(speaker="Z", copy_synthesis="a vocoder"))
     copy_of_twin = Segments(copy.mels, copy.table.assign(utterance="some other name"))
+    bit = twin.mels.copy()
+    bit.view(np.uint16)[0, 40, 5] ^= 1
+    capitals = real.take(fold.test[:1]).table.assign(corpus="MADE UP", utterance="else")
+    own, other = pools[group], real.mels[others.table.index[:1]][:, ::-1].copy()
+    recorded("filter", "heard her", real.table)
+    further = recorded("generator", "further", others.table)
+    write_json(runs_dir() / "generator" / further / "run.json",
+               {"inputs": {"started_from": recorded("generator", "earlier", real.table)}})
     return {
         "the speaker in training":
             (replace(good, train={**good.train, "real": np.arange(N)}), pools),
@@ -83,6 +100,20 @@ def planted(plan: MadeUpPlan) -> dict:
             with_pool("copies", pools["copy-synthesis"].take(fold.test)),
         "the same for another speaker": with_pool("copies", copy),
         "the same of its twin": with_pool("copies", copy_of_twin, twin=twin),
+        "the clip with one bit changed": with_pool("bit", Segments(bit, twin.table)),
+        "the clip three frames later":
+            with_pool("late", Segments(np.roll(twin.mels, 3, 2), twin.table.assign(
+                frames=np.minimum(256, twin.table["frames"] + 3)))),
+        "the speaker with her corpus in capitals": with_pool("other", Segments(other, capitals)),
+        "the clip, varied": with_group(Segments(own.mels, clean.assign(
+            of=[*test.table["utterance"], *clean["speaker"][1:].map(lambda s: "")]))),
+        "the speaker behind a filter": with_group(Segments(own.mels, clean.assign(
+            filter="heard her"))),
+        "a filter without records": with_group(Segments(own.mels, clean.assign(filter="lost"))),
+        "the speaker in an earlier training of the generator":
+            with_group(synthetic_from(others, further)),
+        "a prompt without a speaker": with_group(Segments(own.mels, clean.assign(
+            speaker=["", *clean["speaker"][1:]]))),
         "the speaker in a prompt": with_group(Segments(pools[group].mels, clean.assign(
             speaker=[fold.name, *clean["speaker"][1:]]))),
         "a generator without records": with_group(synthetic_from(others, "lost")),
@@ -104,7 +135,7 @@ def test_a_planted_leak_is_found_and_named(plan, name: str) -> None:
 
 def test_across_corpora_a_speaker_may_be_shared_but_no_utterance_and_no_clip(plan) -> None:
     real = plan.real
-    target = Segments(real.mels[::-1].copy() * np.float16(0.8), real.table.assign(corpus="another"))
+    target = Segments(made_up_segments(N, 5).mels, real.table.assign(corpus="another"))
     cross = cross_cells(real, target, N, plan.settings.protocol, ARMS[:1])[0]
     known = {"real": real, "target": target}
     assert leak_audit([cross], known).empty
@@ -137,3 +168,20 @@ def test_a_leaky_run_is_found_on_disk_and_changed_records_are_refused(plan) -> N
         leak_audit([ran["key"][0]])
     with pytest.raises(EmodiffError, match="cannot be read"):
         leak_audit(["no such run"])
+
+
+def test_real_corpora_have_no_near_duplicates_but_those_planted(shared, home) -> None:
+    "And the check is quick beside what it guards: seconds for a corpus."
+    from emodiff.base.settings import load_preset
+    from emodiff.recognition.similarity import near_duplicates
+    from emodiff.speech.segments import prepare
+    from emodiff.speech.standins import load_corpus
+
+    settings = load_preset("open")
+    rows = load_corpus("EmoDB", shared / "corpora", settings.standin)
+    real = prepare(rows[::3], settings.features, jobs=1)
+    assert near_duplicates(real) == []
+    late = np.roll(real.mels[:2], 4, 2)  # the silence before speech is 4 frames longer
+    later = real.table[:2].assign(frames=np.minimum(256, real.table["frames"][:2] + 4))
+    again = concat([real, Segments(late, later)])
+    assert near_duplicates(again) == [(0, len(real)), (1, len(real) + 1)]

@@ -18,7 +18,8 @@ from ..base.settings import Settings
 from .cells import Cell
 from .plan import run_plan
 from .pools import read_pool_manifest
-from ..speech.segments import IDENTITY, Segments, segments_manifest
+from .similarity import near_duplicates
+from ..speech.segments import IDENTITY, Segments, concat, segments_manifest
 
 # %% ../../nbs/04_recognition/08_audit.ipynb #679ba5c1
 _KINDS = ("speaker", "utterance", "content")
@@ -26,21 +27,47 @@ _KINDS = ("speaker", "utterance", "content")
 
 def _identities(
     tables: dict[str, pd.DataFrame],  # manifests, and what generators were trained on
+    twins: dict[str, str] | None = None,  # content -> the content that it nearly is
 ) -> dict[str, dict[str, np.ndarray]]:  # table -> identity -> (N,) strings
     "Who and what every row is."
-    columns = [*IDENTITY, "synthetic", "copied", "content"]
+    columns = [*IDENTITY, "synthetic", "copied", "content", "of"]
     rows = pd.concat([t.reindex(columns=columns) for t in tables.values()], ignore_index=True)
-    corpus = rows["corpus"].astype(str) + "/"
+    corpus = rows["corpus"].astype(str).str.casefold() + "/"
     utterance = corpus + rows["utterance"].astype(str)
     segment = utterance + "/" + rows["segment"].astype(str)
-    content = rows["content"].fillna("").astype(str)
+    content = rows["content"].fillna("").astype(str).replace(twins or {})
     original = (content != "") & (rows["synthetic"].astype(str) == "False") & (rows["copied"] == "")
     origin = segment.map(dict(zip(segment[original], content[original], strict=True))).fillna("")
     found = {"speaker": corpus + rows["speaker"].astype(str), "utterance": utterance,
-             "content": content, "origin": origin}
+             "content": content, "origin": origin,
+             "of": corpus.where(rows["of"].fillna("") != "", "") + rows["of"].fillna("")}
     ends = np.cumsum([len(t) for t in tables.values()])[:-1]
     split = {k: np.split(v.to_numpy(object), ends) for k, v in found.items()}
     return {name: {k: v[i] for k, v in split.items()} for i, name in enumerate(tables)}
+
+# %% ../../nbs/04_recognition/08_audit.ipynb #2b7e1204
+def _twins(
+    pools: dict[str, Segments],  # all that a plan knows
+    tables: dict[str, pd.DataFrame],  # their manifests
+) -> dict[str, str]:  # content -> the content that it nearly is; only where two are alike
+    "Recordings that are nearly the same under different contents."
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    parts, contents = [], []
+    for name, pool in pools.items():
+        table = tables[name]
+        fresh = ~table["synthetic"] & (table["copied"] == "") & (table["content"] != "")
+        fresh &= ~table["content"].isin(contents) & ~table["content"].duplicated()
+        parts.append(pool.take(fresh.to_numpy()))
+        contents += table.loc[fresh, "content"].to_list()
+    pairs = near_duplicates(concat(parts)) if contents else []
+    n, (i, j) = len(contents), np.array(pairs, int).reshape(-1, 2).T
+    _, group = connected_components(coo_matrix((np.ones(len(i)), (i, j)), (n, n)), directed=False)
+    first: dict[int, str] = {}
+    for one, g in zip(contents, group, strict=True):
+        first.setdefault(g, one)
+    return {one: first[g] for one, g in zip(contents, group, strict=True) if one != first[g]}
 
 # %% ../../nbs/04_recognition/08_audit.ipynb #6804d5d7
 def _identities_of(known: dict[str, dict[str, np.ndarray]],
@@ -66,11 +93,16 @@ def _shared(test: dict[str, dict[str, str]], found: dict[str, dict[str, str]],
 
 # %% ../../nbs/04_recognition/08_audit.ipynb #d04dce93
 def _generator_rows(key: str, given: dict[str, pd.DataFrame]) -> pd.DataFrame | None:
-    "What a generator was trained on, from its run's folder; None where nobody knows."
+    "What a generator, or a filter, was trained on, from its run's folder; None where nobody knows."
     if key in given:
         return given[key]
     for path in sorted(runs_dir().glob(f"*/{key}/trained_on.csv")):
-        return pd.read_csv(path, dtype=str, keep_default_na=False)
+        rows, record = pd.read_csv(path, dtype=str, keep_default_na=False), path.parent / "run.json"
+        inputs = json.loads(record.read_text("utf-8"))["inputs"] if record.exists() else {}
+        if not (earlier := inputs.get("started_from")):
+            return rows
+        before = _generator_rows(earlier, given)  # of the generator that it was trained on from
+        return None if before is None else pd.concat([before, rows], ignore_index=True)
     return None
 
 # %% ../../nbs/04_recognition/08_audit.ipynb #62bae9fd
@@ -88,11 +120,17 @@ def _places(
         yield "training", _identities_of(known, {pool: rows[~made]})
         if made.any():
             yield "prompts", _identities_of(known, {pool: rows[made]})
-        for key in table.loc[made | (table["generator"] != "").to_numpy(), "generator"].unique():
+        if (made & (table["speaker"] == "").to_numpy()).any():
+            yield "prompts without a speaker", _identities_of(known, parts["test"])
+        yield "varied clips", {**dict.fromkeys(_KINDS, {}), "utterance": {
+            of: of for of in set(known[pool]["of"][rows]) - {""}}}
+        heard = {"generator": table.loc[made | (table["generator"] != "").to_numpy(), "generator"],
+                 "filter": table.loc[table["filter"] != "", "filter"]}
+        for kind, key in ((k, key) for k, keys in heard.items() for key in keys.unique()):
             if records.get(key) is not None:
-                yield f"generator {key}", _identities_of(known, {key: slice(None)})
+                yield f"{kind} {key}", _identities_of(known, {key: slice(None)})
             else:  # what nobody can check may not pass
-                lost = f"generator {key or 'without a name'}, of which no record is left"
+                lost = f"{kind} {key or 'without a name'}, of which no record is left"
                 yield lost, _identities_of(known, parts["test"])
 
 # %% ../../nbs/04_recognition/08_audit.ipynb #934b86bc
@@ -135,9 +173,11 @@ def leak_audit(
     tables = {name: segments_manifest(pool) for name, pool in (pools or {}).items()}
     entries = [(run.names(), run.parts()) if isinstance(run, Cell) else _stored_cell(run, tables)
                for run in runs]
-    keys = {key for table in tables.values() for key in table["generator"].unique() if key}
+    keys = {key for table in tables.values() for name in ("generator", "filter")
+            for key in table[name].unique() if key}
     records = {key: _generator_rows(key, trained_on or {}) for key in sorted(keys)}
-    known = _identities({**tables, **{k: t for k, t in records.items() if t is not None}})
+    known = _identities({**tables, **{k: t for k, t in records.items() if t is not None}},
+                        _twins(pools or {}, tables))
     leaks: list[dict[str, Any]] = []
     for names, parts in entries:
         test = _identities_of(known, parts["test"])

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FRECHET', 'mad', 'paired_mad', 'one_mel', 'blurred', 'mean_of_others', 'frame_change', 'pooled_features',
-           'frechet_distance', 'frechet_at', 'nearest_distances', 'memorisation', 'mad_yardsticks', 'similarity_table',
-           'shown_similarity']
+           'frechet_distance', 'frechet_at', 'nearest_distances', 'memorisation', 'near_duplicates', 'mad_yardsticks',
+           'similarity_table', 'shown_similarity']
 
 # %% ../../nbs/04_recognition/02_similarity.ipynb #057afb0b
 from collections.abc import Iterable, Iterator
@@ -197,6 +197,14 @@ def _patterns(
         for shift in shifts:
             yield F.normalize(y[:, :, room + shift: room + shift + width - 7: 8].flatten(1))
 
+# %% ../../nbs/04_recognition/02_similarity.ipynb #2b7e1209
+def _mean_spectrum(segments: Segments) -> torch.Tensor:  # (80,)
+    "The mean of every band over all valid frames."
+    total, count = np.zeros(segments.mels.shape[1]), 0
+    for mel, frames in zip(segments.mels, segments.table["frames"], strict=True):
+        total, count = total + np.asarray(mel[:, :frames], np.float64).sum(1), count + frames
+    return torch.from_numpy((total / max(1, count)).astype(np.float32))
+
 # %% ../../nbs/04_recognition/02_similarity.ipynb #b99cf11d
 def nearest_distances(
     segments: Segments,  # N segments, asked about
@@ -205,9 +213,7 @@ def nearest_distances(
     tempos: tuple[float, ...] = (0.9, 0.95, 1.0, 1.05, 1.1),  # at which it may be played
 ) -> np.ndarray:  # (N,), 0 for a copy, about 1.4 for what has nothing in common
     "Distance of every segment to its nearest training segment, moved and played faster or slower."
-    x, frames = np.asarray(training.mels, np.float32), training.table["frames"].to_numpy()
-    valid = (np.arange(x.shape[2]) < frames[:, None])[:, None]
-    spectrum = torch.from_numpy(((x * valid).sum((0, 2)) / valid.sum()).astype(np.float32))
+    spectrum = _mean_spectrum(training)
     [known] = _patterns(training, spectrum)
     best = torch.full((len(segments),), -1.0)
     for pattern in _patterns(segments, spectrum, range(-shift, shift + 1, 2), tempos):
@@ -228,6 +234,24 @@ def memorisation(
         return float(np.median(nearest_distances(segments.take(np.sort(rows)), training)))
 
     return median(synthetic) / median(held_out)
+
+# %% ../../nbs/04_recognition/02_similarity.ipynb #2b7e1201
+def near_duplicates(
+    segments: Segments,  # N segments
+    shift: int = 8,  # frames by which one may begin later than the other
+    limit: float = 0.12,  # distance of patterns below which two are the same recording
+) -> list[tuple[int, int]]:  # pairs of row numbers, the lower one first
+    "Segments that are one recording: a bit changed, a few frames cut off."
+    spectrum, found = _mean_spectrum(segments), set()
+    [known] = _patterns(segments, spectrum)
+    for start in range(0, len(segments), 256):
+        rows = np.arange(start, min(start + 256, len(segments)))
+        best = torch.full((len(rows), len(segments)), -1.0)
+        for pattern in _patterns(segments.take(rows), spectrum, range(-shift, shift + 1)):
+            best = torch.maximum(best, pattern @ known.T)
+        near = torch.nonzero(best > 1 - limit**2 / 2).numpy()
+        found |= {(min(pair), max(pair)) for i, j in near if (pair := (int(rows[i]), int(j)))}
+    return sorted((i, j) for i, j in found if i != j)
 
 # %% ../../nbs/04_recognition/02_similarity.ipynb #4ab257cf
 def _by_emotion(

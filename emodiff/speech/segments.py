@@ -182,7 +182,8 @@ def segments_manifest(
     for name in IDENTITY[:3]:  # blanks and the form of accents make no other person
         out[name] = [clean_cell(str(value)) for value in out[name]]
     out["copied"] = table["copy_synthesis"] if "copy_synthesis" in table else ""
-    out["generator"] = table["generator"] if "generator" in table else ""
+    for name in ("generator", "filter", "of"):  # what made it, what chose it, what it varies
+        out[name] = table[name].fillna("") if name in table else ""
     out["content"] = [
         "" if mel.min() == mel.max() else hashlib.sha256(mel.tobytes()).hexdigest()[:32]
         for mel in segments.mels]

@@ -17,8 +17,18 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ..base.cache import cached_run
 from ..base.chapter import Chapter
-from ..base.core import EmodiffError, one_of, progress, rng_for, seed_for, torch_threads
+from emodiff.base.core import (
+    EmodiffError,
+    digest,
+    one_of,
+    progress,
+    rng_for,
+    seed_for,
+    torch_threads,
+    write_text,
+)
 from ..base.settings import EMOTIONS, Classifier, Features, Settings, replace
 from ..recognition.audit import leak_audit
 from ..recognition.augmentation import speed_perturb
@@ -35,7 +45,13 @@ from ..recognition.folds import loso_folds, speaker_groups, unheard_utterances
 from ..recognition.plan import run_plan
 from ..recognition.pools import cached_variations, plan_from
 from ..recognition.statistics import gain, holm, summarise
-from ..speech.segments import Segments, concat, labels_of, real_segments
+from emodiff.speech.segments import (
+    Segments,
+    concat,
+    labels_of,
+    real_segments,
+    segments_manifest,
+)
 from .ablation import Study, change_settings, variant
 
 # %% ../../nbs/06_studies/01_search.ipynb #76f5dbf5
@@ -83,6 +99,13 @@ def keep_heard_best(
     place = sure.groupby(asked).rank(ascending=False, method="first")
     share = place / place.groupby(asked).transform("size")  # 1 = an emotion's last
     return pool.take(np.sort(np.argsort(share.to_numpy(), kind="stable")[:n]))
+
+# %% ../../nbs/06_studies/01_search.ipynb #2b7e1207
+def _filter_key(training: Segments) -> str:
+    "The key of the record of a filter's training rows, in the run cache."
+    rows = segments_manifest(training).to_csv(index=False, lineterminator="\n")
+    return cached_run("filter", {"rows": digest(rows.encode())},
+                      lambda folder: write_text(folder / "trained_on.csv", rows)).key
 
 # %% ../../nbs/06_studies/01_search.ipynb #5c8ea1f3
 def add_speeds(
@@ -132,7 +155,8 @@ def recipe_speech(
     if recipe.keep < 1:
         drawn = replace(recipe, keep=1.0)
         pool = recipe_speech(drawn, training, round(n / recipe.keep), settings, device, seed)
-        return keep_heard_best(pool, heard_posteriors(pool, training, settings, device), n)
+        kept = keep_heard_best(pool, heard_posteriors(pool, training, settings, device), n)
+        return Segments(kept.mels, kept.table.assign(filter=_filter_key(training)))
     training = add_speeds(training, recipe.speeds, settings.features)
     settings = change_settings(settings, {"sampling": {"guidance": recipe.guidance}})
     if recipe.level:
