@@ -28,7 +28,8 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 import torch
-from torch.nn.functional import mse_loss, scaled_dot_product_attention
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss, scaled_dot_product_attention, silu
 
 from emodiff.base.core import (
     EmodiffError,
@@ -55,6 +56,7 @@ from emodiff.base.settings import (
 from ..generator.denoiser import DenoiserNet, size_table
 from ..generator.diffusion import losses, make_chain, q_sample
 from ..generator.gan_training import train_gan
+from ..generator.layers import GroupNorm
 from emodiff.generator.sampling import (
     Generator,
     Guided,
@@ -794,12 +796,27 @@ def sampling_race(work: RaceWork, before: Sampling, after: Sampling) -> dict[str
     return {f"{s.sampler} {s.steps}, guidance {s.guidance:g}": _emodiff_sample(work, s)
             for s in (before, after)}
 
+# %% ../../nbs/06_studies/02_peers.ipynb #7a3d9e13
+def _plain_norm_silu(
+    norm: nn.Module,  # GroupNorm, or nn.Identity
+    x: Tensor,  # (B, T, C)
+    shift: Tensor | None = None,  # (B, 1, C)
+    scale: Tensor | None = None,  # (B, 1, C)
+) -> Tensor:  # (B, T, C)
+    "`norm_silu` by PyTorch's own group normalisation, which wants (B, C, T)."
+    # SiLU(norm(x) scale + shift)
+    plain = nn.GroupNorm.forward if isinstance(norm, GroupNorm) else nn.Identity.forward
+    h = plain(norm, x.transpose(1, 2)).transpose(1, 2)
+    h = h if scale is None else h * scale
+    return silu(h if shift is None else h + shift)
+
 # %% ../../nbs/06_studies/02_peers.ipynb #7a3d9e14
 def kernel_race(work: RaceWork, precision: str = "fp32") -> dict[str, Callable]:
     "A training step of the generator by PyTorch's own kernels, and by the project's."
     def before() -> None:
-        "With PyTorch's kernels, as on any other device."
+        "With PyTorch's own functions for convolution, normalisation and attention."
         with (mock.patch("emodiff.generator.layers._on_cpu", lambda x: False),
+              mock.patch("emodiff.generator.denoiser.norm_silu", _plain_norm_silu),
               mock.patch("emodiff.generator.denoiser.attend", scaled_dot_product_attention)):
             work.hybrid(precision)
 
