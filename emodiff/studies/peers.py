@@ -805,8 +805,9 @@ def _plain_norm_silu(
 ) -> Tensor:  # (B, T, C)
     "`norm_silu` by PyTorch's own group normalisation, which wants (B, C, T)."
     # SiLU(norm(x) scale + shift)
-    plain = nn.GroupNorm.forward if isinstance(norm, GroupNorm) else nn.Identity.forward
-    h = plain(norm, x.transpose(1, 2)).transpose(1, 2)
+    h = x
+    if isinstance(norm, GroupNorm):
+        h = nn.GroupNorm.forward(norm, x.transpose(1, 2)).transpose(1, 2)
     h = h if scale is None else h * scale
     return silu(h if shift is None else h + shift)
 
