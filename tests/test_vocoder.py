@@ -35,10 +35,10 @@ def test_a_killed_copy_goes_on(home: Path) -> None:
             mock.patch.object(vocoder, "vocode", stop):
         with pytest.raises(KeyboardInterrupt):
             copy_synthesis(real, "", SETTINGS)
-        left = sorted(p.name for p in (home / "other").rglob("part-*.npy"))
-        assert left == ["part-000000.npy", "part-000002.npy"]
+        left = sorted(p.name for p in (home / "other").rglob("parts/*.npy"))
+        assert left == ["000000.npy", "000002.npy"]
         again = copy_synthesis(real, "", SETTINGS)
-        assert calls == [2] * 5 and not list((home / "other").rglob("part-*.npy"))
+        assert calls == [2] * 5 and not list((home / "other").rglob("parts/*.npy"))
         assert np.abs(np.float32(again.mels) - whole).max() < 1e-2
 
 
