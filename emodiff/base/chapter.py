@@ -85,7 +85,9 @@ def save_figure(
         figure.text(0.01, low - 0.02, caption, fontsize=7, va="top")
     with atomic(path) as tmp:
         tmp.write_bytes(_png(figure))
-    if os.environ.get("EMODIFF_PDF") == "1" if pdf is None else pdf:
+    if pdf is None:
+        pdf = os.environ.get("EMODIFF_PDF") == "1"
+    if pdf:
         with atomic(path.with_suffix(".pdf")) as tmp:
             figure.savefig(tmp, format="pdf", dpi=150, metadata={"CreationDate": None},
                            bbox_inches="tight")
@@ -133,7 +135,9 @@ def check_parameters(
         if kind == "list" and isinstance(value, str):  # papermill's -p hands a list over as text
             value = values[name] = split_list(value)
         if type(value).__name__ != kind and (kind, type(value)) != ("float", int):
-            raise EmodiffError(f"parameter {name!r} must be of type {kind}, not {value!r}.")
+            fix = ("; papermill's -p takes digits for a number: use -r" if kind == "str" and
+                   isinstance(value, int | float) else "")
+            raise EmodiffError(f"parameter {name!r} must be of type {kind}, not {value!r}{fix}.")
     return values
 
 # %% ../../nbs/00_base/03_chapter.ipynb #13102d7d
@@ -151,7 +155,7 @@ def chapter_settings(
 @dataclass(frozen=True)
 class Chapter:
     "What a chapter of results runs with."
-    settings: Settings  # of the preset, with the reader's seeds
+    settings: Settings  # of the preset, with what the parameters change
     corpora_dir: Path | None  # None: the stand-in corpora
     out_dir: Path  # where tables and figures go
     device: str  # 'cuda' or 'cpu'
