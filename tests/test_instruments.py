@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emodiff.base.core import rng_for
+from emodiff.base.core import error_message, rng_for
 from emodiff.base.settings import load_preset
 from emodiff.recognition.arms import chosen_arms
 from emodiff.recognition.cells import within_cells
@@ -122,3 +122,26 @@ def test_the_linear_judge_hears_emotion(recorded: Segments) -> None:
     assert min(uar(rows) for _, rows in judged.groupby("arm")) > 0.4  # chance is 0.25
     doubled = judged[judged["arm"] == "duplicated real"]["predicted"].to_numpy()
     assert (doubled == judged[judged["arm"] == "real"]["predicted"].to_numpy()).mean() > 0.8
+
+
+def test_judges_hear_words_and_emotion_in_recorded_speech(recorded: Segments, shared: Path) -> None:
+    "Where their packages are installed; each where it is."
+    from emodiff.recognition import judges
+
+    if not judges.installed_judges():
+        pytest.skip("no package of emodiff[judges] is installed")
+    few = recorded.take(np.arange(0, len(recorded), 4))
+    table = judges.judged_sound(few, {"seen": few}, load_preset("open"), shared / "hifigan",
+                                english=False)
+    heard = table.filter(like="emotion").to_numpy()
+    assert (heard > 60).all()  # what it was trained on
+
+
+def test_a_missing_judge_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    "In one sentence."
+    from emodiff.recognition.judges import JUDGES, egemaps, heard_words, speaker_embeddings
+
+    for package in JUDGES.values():
+        monkeypatch.setitem(sys.modules, package, None)
+    for ask in (egemaps, heard_words, speaker_embeddings):
+        assert "needs the package" in error_message(ask, [np.zeros(16000, np.float32)])
