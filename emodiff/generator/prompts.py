@@ -7,7 +7,6 @@ __all__ = ['PARTS', 'phrases', 'load_encoder', 'Prompts', 'embed_prompts']
 
 # %% ../../nbs/02_generator/02_prompts.ipynb #88363235
 import warnings
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from emodiff.base.core import (
     digest,
     one_of,
     progress,
+    sweep,
     torch_threads,
 )
 from ..base.settings import Denoiser
@@ -125,7 +125,7 @@ def _read_store(path: Path) -> dict[str, np.ndarray]:  # (n, D) each
         with np.load(path, allow_pickle=False) as z:
             each = np.split(z["vectors"], z["ends"][:-1])
             return dict(zip(z["keys"].tolist(), each, strict=True))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except Exception:  # a damaged archive raises what its damage looks like
         warnings.warn(f"the cached phrases in {path.name} are damaged; embedding them again",
                       stacklevel=2)
         return {}
@@ -133,6 +133,7 @@ def _read_store(path: Path) -> dict[str, np.ndarray]:  # (n, D) each
 # %% ../../nbs/02_generator/02_prompts.ipynb #7c1e0b03
 def _write_store(path: Path, store: dict[str, np.ndarray]) -> None:
     "Keep the phrases embedded so far."
+    sweep(path.parent)
     with atomic(path) as tmp, tmp.open("wb") as f:
         np.savez(f, keys=np.array(list(store)), vectors=np.concatenate(list(store.values())),
                  ends=np.cumsum([len(v) for v in store.values()]))
