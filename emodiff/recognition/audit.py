@@ -54,7 +54,8 @@ def _twins(
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
-    parts, contents = [], []
+    parts: list[Segments] = []
+    contents: list[str] = []
     for name, pool in pools.items():
         table = tables[name]
         fresh = ~table["synthetic"] & (table["copied"] == "") & (table["content"] != "")
