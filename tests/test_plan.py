@@ -19,7 +19,7 @@ from emodiff.recognition.cells import (
 from emodiff.recognition.claims import low_resource_curve, share_curve
 from emodiff.recognition.plan import run_plan
 from emodiff.recognition.pools import arm_synthesis, group_pools, pool_name, pool_sizes
-from emodiff.recognition.statistics import summarise
+from emodiff.recognition.statistics import estimate_gain, summarise
 from emodiff.speech.segments import Segments
 
 CONTROLS = ["real + synthetic (CycleGAN) + noise", "duplicated real", "label-shuffled",
@@ -135,3 +135,21 @@ def test_a_stored_pool_of_memory_is_the_pool(plan) -> None:
     stored = store_pool(plan.real)
     back: Segments = stored.read()
     assert np.array_equal(back.mels, plan.real.mels) and len(back) == N
+
+
+def test_seeds_take_the_generators_of_a_group_in_turn(plan) -> None:
+    "And a gain knows how many there were; arms without a generator have none."
+    protocol = replace(plan.settings.protocol, seeds=4, generators=2)
+    cells = within_cells(plan.folds, plan.sizes, protocol, ARMS[:3:2])
+    for cell in cells:
+        group = next(f.group for f in plan.folds if f.name == cell.fold)
+        made = sorted(set(cell.train) - {"real"})
+        names = [f"group {group}", f"IDDPM (generator 1) group {group}"]
+        assert made == ([] if cell.arm == "real" else [names[cell.seed % 2]])
+        assert (cell.group, cell.generator) == (group, cell.seed % 2 if made else -1)
+    more = {f"IDDPM (generator 1) group {g}": plan.pools[f"group {g}"] for g in (0, 1)}
+    quick = replace(plan.settings, classifier=replace(plan.settings.classifier, steps=2))
+    found = run_plan(cells, plan.pools | more, quick)
+    gain = estimate_gain(found, "real + synthetic")
+    assert gain.generators == 2 and gain.speakers == 4
+    assert estimate_gain(found, "real", "real").generators == 0
