@@ -257,7 +257,8 @@ _HEADER = 128  # bytes before the data of mels.npy
 def _resume(part: Path, size: int) -> list[dict[str, Any]]:  # `size`: bytes of a segment
     "The journal's entries whose Mels are on disk, unharmed; both files are cut back to them."
     journal, data = part / "journal.jsonl", part / "mels.npy"
-    entries, length, kept = [], _HEADER, 0
+    entries: list[dict[str, Any]] = []
+    length, kept = _HEADER, 0
     if journal.exists() and data.exists():
         with data.open("rb") as f:
             f.seek(_HEADER)
