@@ -122,12 +122,12 @@ def _read_manifest(
     "The manifest of a corpus by name, or of a table."
     from emodiff.speech.corpora import CORPORA, corpus_name, counted
     from emodiff.speech.standins import load_corpus
-    from emodiff.speech.tables import read_labelled
+    from emodiff.speech.tables import parse_mapping, read_labelled
 
     path = Path(what).expanduser()
     if not path.exists() and not path.suffix or what.lower() in map(str.lower, CORPORA):
         return load_corpus(corpus_name(what), corpora_dir or None, settings.standin)
-    found = read_labelled(path, _read_mapping(mapping), root or None, encoding, table)
+    found = read_labelled(path, parse_mapping(mapping), root or None, encoding, table)
     print(f"{counted(found.rows, 'row')}: {len(found.manifest)} used, {len(found.rejected)} "
           f"rejected, {found.skipped} skipped")
     for line in [*found.notes, *(f"{r['file']}: {r['fault']}; {r['fix']}" for r in found.rejected)]:
@@ -171,6 +171,20 @@ def prepare_command(
     segments = prepare(manifest, settings.features, jobs)
     print(f"{counted(len(segments), 'segment')}: {save_segments(segments, out)}")
 
+# %% ../../nbs/10_app/02_cli.ipynb #8a259d01
+def _check_encoder(name: str) -> None:
+    "An error where there is no such text encoder: before the work, and in a dry run too."
+    if name == "minilm":
+        return
+    from transformers import AutoConfig
+
+    try:
+        AutoConfig.from_pretrained(name)
+    except (OSError, ValueError) as e:
+        raise EmodiffError(f"setting denoiser.encoder: {name!r} is neither a hub name that can be "
+                           "reached nor a folder with a BERT; use 'minilm', which needs no "
+                           "network.") from e
+
 # %% ../../nbs/10_app/02_cli.ipynb #8a259d51
 @app.command("train", epilog=_examples(
     "emodiff train segments --out generator",
@@ -189,13 +203,15 @@ def train_command(
 ) -> None:
     "Train a generator on segments; several processes share every batch."
     settings = load_preset(preset, **parse_changes(changes))
+    _check_encoder(settings.denoiser.encoder)
 
     from emodiff.generator.training import train_generator
+    from emodiff.speech.corpora import counted
     from emodiff.speech.segments import load_segments
 
     given, t = load_segments(segments), settings.training
-    _say(f"{len(given)} segments; {t.steps} steps of {t.batch}, {settings.denoiser.channels} "
-         f"channels, on {pick_device(device)}")
+    _say(f"{counted(len(given), 'segment')}; {counted(t.steps, 'step')} of {t.batch}, "
+         f"{settings.denoiser.channels} channels, on {pick_device(device)}")
     if dry_run:
         return _say(f"the generator would go to {out}")
     _say(train_generator(given, settings, out, pick_device(device), seed))
@@ -285,18 +301,6 @@ def sample_command(
         write_speech(waves, made.table, out / "waves", settings.features)
     _say(f"{counted(len(made), 'segment')} in {out}, waves and manifest.csv in {out / 'waves'}")
 
-# %% ../../nbs/10_app/02_cli.ipynb #d4dc98e3
-def _read_mapping(pairs: list[str]) -> dict[str, str]:
-    "What a reader's emotion labels mean; those that mean nothing are passed over."
-    found = {}
-    for pair in pairs:
-        label, equals, emotion = pair.partition("=")
-        if not equals or not label.strip():
-            raise EmodiffError(f"cannot read {pair!r}; write LABEL=EMOTION, e.g. Wut=angry, or "
-                               "LABEL= to pass such rows over.")
-        found[label.strip()] = emotion.strip()
-    return found
-
 # %% ../../nbs/10_app/02_cli.ipynb #b25e770c
 @app.command("augment", epilog=_examples(
     "emodiff augment my.csv --out synth --per-emotion 200 --dry-run",
@@ -327,10 +331,13 @@ def augment_command(
     from emodiff.augment.delivery import open_folder
     from emodiff.augment.run import augment, estimate
     from emodiff.augment.source import Request
+    from emodiff.speech.tables import parse_mapping
+
     settings = load_preset(preset, **parse_changes(changes))
+    _check_encoder(settings.denoiser.encoder)
     request = Request(per_emotion, vocoder, pick_device(device), seed, kind, test,
                            tuple(split_list(held_out)))
-    given = request, settings, _read_mapping(mapping), root or None, _say
+    given = request, settings, parse_mapping(mapping), root or None, _say
     try:
         if not dry_run:
             made = augment(table, out, *given, encoding=encoding, table=database_table)

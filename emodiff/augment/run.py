@@ -38,11 +38,11 @@ from emodiff.augment.source import (
     utterance_keys,
 )
 from ..base.core import EmodiffError, data_dir, digest, in_test, one_of, pick_device
-from ..base.settings import Settings, load_preset, replace, to_dict
+from ..base.settings import Settings, load_preset, replace, split_list, to_dict
 from ..generator.vocoder import vocoder_key
 from ..speech.corpora import as_path, counted, printable
 from ..speech.segments import Segments
-from ..speech.tables import clean_cell
+from ..speech.tables import clean_cell, parse_mapping
 
 # %% ../../nbs/07_augment/05_run.ipynb #2dc096d5
 _FEWEST_CLIPS = 10  # utterances below which nothing can be learnt, and none kept back
@@ -189,16 +189,20 @@ def augment(
 # %% ../../nbs/07_augment/05_run.ipynb #6c832eb7
 def asked_for(
     values: dict[str, Any],  # the parameters of chapter 07
-) -> tuple[Path, Path, Request, Settings]:  # source, out, request, settings
-    "The first arguments of `augment`, from the parameters of chapter 07."
+) -> tuple[Path, Path, Request, Settings, dict[str, Any]]:  # ...; how the table is to be read
+    "The arguments of `augment`, from the parameters of chapter 07."
     small = in_test() and values["preset"] == "demo"
     settings = load_preset("smoke" if small else values["preset"],
                            protocol={"seeds": values["seeds"]} if values["seeds"] else {})
     folder = data_dir() / "augmented"
     source = Path(values["table"] or standin_csv(folder / settings.preset, settings.standin))
-    names = tuple(name.strip() for name in values["held_out"].split(",") if name.strip())
+    names = tuple(split_list(values["held_out"]))
+    reading = {"mapping": parse_mapping(split_list(values["mapping"])),
+               "root": values["root"] or None, "encoding": values["encoding"],
+               "table": values["database_table"]}
     request = Request(2 if small else values["per_emotion"], values["vocoder"],
                       pick_device(values["device"]), held_out=names)
-    key = digest([to_dict(settings), to_dict(request)])[:8]
+    key = digest([to_dict(settings), to_dict(request), reading])[:8]
     folder = Path(mkdtemp(prefix="emodiff-")) if in_test() else folder
-    return source, Path(values["out_dir"] or folder / f"{source.stem}-{key}"), request, settings
+    out = Path(values["out_dir"] or folder / f"{source.stem}-{key}")
+    return source, out, request, settings, reading

@@ -33,6 +33,7 @@ from emodiff.base.core import (
 from ..base.settings import Features, Settings, to_dict
 from ..speech.features import mel_basis, unscale
 from ..speech.segments import Segments, cut
+from ..speech.tables import safe_cell
 
 # %% ../../nbs/02_generator/09_vocoder.ipynb #1eee86fb
 class _HifiGan:
@@ -189,7 +190,8 @@ def write_speech(
     for samples, path in zip(waves, paths, strict=True):
         write_wav(samples, folder / path, rate)
     manifest = table.assign(path=paths, seconds=[len(w) / rate for w in waves])
-    write_text(folder / "manifest.csv", manifest.to_csv(index=False, lineterminator="\n"))
+    text = manifest.map(safe_cell).to_csv(index=False, lineterminator="\n")
+    write_text(folder / "manifest.csv", text)
     return manifest
 
 # %% ../../nbs/02_generator/09_vocoder.ipynb #8bf22936

@@ -70,7 +70,9 @@ def _vocoded_speech(
 def _recorded_wave(row: Any, features: Features) -> np.ndarray:
     "The stretch of a clip that a segment was made from (float32)."
     span = features.frames * features.hop
-    return load_audio(row["path"], features)[row["segment"] * span:][:row["frames"] * features.hop]
+    part = (row["start"], row["end"]) if "start" in row else ()
+    wave = load_audio(row["path"], features, *part)
+    return wave[row["segment"] * span:][:row["frames"] * features.hop]
 
 # %% ../../nbs/09_pages/01_listening.ipynb #cd93488c
 _SAMPLE_ROWS = """{% for pair, samples in rows %}
