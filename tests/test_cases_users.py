@@ -252,7 +252,8 @@ def test_u07_a_cell_may_hold_line_ends(tmp_path: Path, clips: Path) -> None:
 
 def test_u08_labels_outside_the_four_are_named(tmp_path: Path, clips: Path) -> None:
     "Six emotions: which are left out, how many rows, and what to type."
-    rows = rows_of(clips) + ["s0e0.wav,S0,f,fear,", "s1e0.wav,S1,f,fear,", "s2e0.wav,S2,f,surprise,"]
+    rows = [*rows_of(clips), "s0e0.wav,S0,f,fear,", "s1e0.wav,S1,f,fear,",
+            "s2e0.wav,S2,f,surprise,"]
     speech = read_speech(write_table(tmp_path / "t.csv", rows), root=clips)
     told = " ".join(told_before(speech, SMOKE))
     assert "fear (2 rows), surprise (1 row)" in told and "--map fear=EMOTION" in told
@@ -266,7 +267,8 @@ def test_u08_labels_outside_the_four_are_named(tmp_path: Path, clips: Path) -> N
 
 @pytest.mark.parametrize("change", [
     "training.steps=viele", "training.lr=abc", "training.batch=0", "classifier.batch=0",
-    "protocol.jobs=0", "protocol.seeds=0", "training.decay=perhaps", "denoiser.encoder=", "denoiser.encoder=nope"])
+    "protocol.jobs=0", "protocol.seeds=0", "training.decay=perhaps", "denoiser.encoder=",
+    "denoiser.encoder=nope"])
 def test_u09_a_wrong_setting_is_one_sentence_before_any_work(
     home: Path, tmp_path: Path, clips: Path, change: str,
 ) -> None:
@@ -538,7 +540,8 @@ def test_u23_a_text_too_long_for_a_sample_is_said(
     assert "1 text of 2" in text and "2.97 s" in text and "45 characters" in text
     speech = read_speech(write_table(tmp_path / "t.csv", rows_of(clips)), root=clips)
     long = replace(speech, manifest=speech.manifest.assign(seconds=[4.0] + [1.0] * 15))
-    assert any(line.startswith("1 of 16 utterances are longer") for line in told_before(long, SMOKE))
+    told = told_before(long, SMOKE)
+    assert any(line.startswith("1 of 16 utterances are longer") for line in told)
 
 
 # Hostile input stays data.
