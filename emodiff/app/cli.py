@@ -13,7 +13,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -335,8 +335,8 @@ def augment_command(
 
     settings = load_preset(preset, **parse_changes(changes))
     _check_encoder(settings.denoiser.encoder)
-    request = Request(per_emotion, vocoder, pick_device(device), seed, kind, test,
-                           tuple(split_list(held_out)))
+    people, sound = tuple(split_list(held_out)), cast(Any, kind)  # Request checks it
+    request = Request(per_emotion, vocoder, pick_device(device), seed, sound, test, people)
     given = request, settings, parse_mapping(mapping), root or None, _say
     try:
         if not dry_run:

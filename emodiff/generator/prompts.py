@@ -9,6 +9,7 @@ __all__ = ['PARTS', 'phrases', 'load_encoder', 'Prompts', 'embed_prompts']
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,11 +32,11 @@ PARTS = ("text", "emotion", "speaker")  # the order of the condition's vectors
 
 
 def phrases(
-    row: dict[str, str],  # text, emotion, speaker, and where known corpus and gender
+    row: dict[str, Any],  # text, emotion, speaker, and where known corpus and gender
     condition: str = "apart",  # 'apart': three phrases; 'joint', 'tokens': one sentence
 ) -> tuple[str, ...]:  # length 3 or 1; '' = unknown
     "What BERT reads about one utterance."
-    known = {k: str(v).strip() for k, v in row.items() if isinstance(v, str) and v.strip()}
+    known = {k: str(v).strip() for k, v in row.items() if not pd.isna(v) and str(v).strip()}
     text, emotion, speaker = (known.get(part, "") for part in PARTS)
     voice = {"female": "a woman", "male": "a man"}.get(known.get("gender", "").lower(), "")
     if speaker:
