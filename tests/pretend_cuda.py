@@ -269,13 +269,15 @@ def training_cases(segments: Any) -> None:
     from emodiff.base.workers import ProcessGroup
     from emodiff.generator import training
 
-    paper = {"dilation": 1, "positions": 0, "skip": False, "channels": 32, "condition_channels": 16}
+    small = {"channels": 32, "condition_channels": 16, "blocks_before": 2, "blocks_after": 1}
+    paper = {"dilation": 1, "positions": 0, "skip": False}
     for name, changes in {
             "eps": {"diffusion": {"predict": "eps"}}, "edm": {},
             "v": {"diffusion": {"predict": "v"}}, "x0": {"diffusion": {"predict": "x0"}},
             "mse": {"diffusion": {"loss": "mse", "variance": "fixed_small"}},
             "tokens": {"denoiser": {**paper, "condition": "tokens"}},
             "plain": {"denoiser": {"time": "add", "norm": "none", **paper}}}.items():
+        changes = {**changes, "denoiser": {**small, **changes.get("denoiser", {})}}
         settings = load_preset("smoke", **{**changes, "training": {
             "steps": 2, "batch": 4, "precision": "fp32", "clip": 1.0}})
         with case(f"train_step {name}"):

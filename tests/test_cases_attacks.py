@@ -28,7 +28,14 @@ from emodiff.speech.standins import make_standins
 
 @pytest.fixture(scope="module")
 def damaged() -> Iterator[Bench]:
-    "Finished and half-done files of several kinds."
+    "Finished and half-done files of several kinds, stand-ins of their own among them."
+    with mock.patch.dict(os.environ):
+        os.environ.pop("EMODIFF_STANDINS", None)  # those that other tests share stay whole
+        yield from _benched()
+
+
+def _benched() -> Iterator[Bench]:
+    "As `damaged`."
     with bench(["prepare", "train_folder", "sample", "copy", "standins"]) as made:
         yield made
 
