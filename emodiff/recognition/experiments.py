@@ -127,6 +127,7 @@ def gan_checks(
 def budget_table(settings: Settings) -> pd.DataFrame:
     "The generator's sizes here and in the paper."
     def sizes(s: Settings) -> list:
+        "Those that both have."
         return [s.denoiser.channels, s.training.steps, s.training.batch, s.diffusion.steps]
 
     rows = ["channels", "optimiser steps", "segments per step", "diffusion steps T",

@@ -18,6 +18,7 @@ from ..base.settings import EMOTIONS, Protocol
 from .augmentation import transform_named
 from .cells import Cell
 from .classifier import POSTERIORS, Batch
+from .similarity import pooled_features
 from .statistics import summarise
 from ..speech.segments import Segments, concat, labels_of
 
@@ -26,12 +27,11 @@ def band_statistics(
     segments: Segments,  # N segments
 ) -> np.ndarray:  # (N, 240) float64
     "Mean, standard deviation and mean absolute change per frame of every band, over valid frames."
-    out = np.zeros((len(segments), 3 * segments.mels.shape[1]))
-    for i, frames in enumerate(segments.table["frames"]):
-        mel = np.asarray(segments.mels[i][:, :frames], np.float64)
-        change = np.abs(np.diff(mel, axis=1)).mean(1) if frames > 1 else np.zeros(len(mel))
-        out[i] = np.concatenate([mel.mean(1), mel.std(1), change])
-    return out
+    change = np.zeros(np.asarray(segments.mels).shape[:2])
+    for row, mel, frames in zip(change, segments.mels, segments.table["frames"], strict=True):
+        if frames > 1:
+            row[:] = np.abs(np.diff(np.asarray(mel[:, :frames], np.float64), axis=1)).mean(1)
+    return np.concatenate([pooled_features(segments), change], axis=1)
 
 # %% ../../nbs/04_recognition/12_linear.ipynb #2b7e1009
 def _augmented(
