@@ -237,7 +237,7 @@ def pick_compile(
     device: str,
     calls: int,  # of the network
 ) -> bool:
-    "Whether torch.compile is used: 'auto' takes it on a GPU where 1,000 calls repay its minute."
+    "Whether torch.compile is used: 'auto' takes it on a GPU for 1,000 calls or more."
     return how == "on" or (how == "auto" and device.startswith("cuda") and calls >= 1000)
 
 # %% ../../nbs/00_base/00_core.ipynb #7c1e0a01

@@ -223,7 +223,7 @@ class Training:
     clip: NotNegative = 1.0  # gradient norm; 0 = none (IDDPM)
     accumulate: Count = 1  # micro-batches per step
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where the hardware has it
-    compile: Switch = "auto"  # torch.compile; auto: on CUDA, where many steps repay its minute
+    compile: Switch = "auto"  # torch.compile; auto: on CUDA, from 1,000 steps on
     checkpoint_every: Count = 200  # steps between checkpoints; a killed run resumes from the last
     validate: Decay = 0.0  # share of segments held out for validation bits per dimension
 
