@@ -68,7 +68,7 @@ def main() -> int:
         subprocess.run([sys.executable, str(ROOT / "docs" / "build.py"), str(out)], check=True)
         with served(out) as site, browser("--window-size=1280,1000") as tab:
             pages = {"betas_for": "02_generator_00_diffusion.html",
-                     "classifier-free guidance": "02_generator_08_sampling.html"}
+                     "classifier-free guidance": "02_generator_09_sampling.html"}
             found = {"search": [fault for words, page in pages.items()
                                 for fault in check_search(tab, site, words, page)]}
             for path in sorted(out.glob("*.html")):
