@@ -356,7 +356,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "gan": {"critic": 192, "lr": 1e-3, "critic_lr": 5e-4, "warmup": 200, "ema": 0.999},
         "protocol": {"adaptation": (0.0, 0.1, 0.25, 0.5), "seeds": 6, "generators": 3,
                      "fold_speakers": 12,
-                     "validation_speakers": 2, "arms": ("all",),
+                     "validation_speakers": 2, "arms": ("all", "leaky"),
                      "cross_arms": (*SIX, *GAN_ARMS, "synthetic (variations)",
                                     "real + synthetic (variations)", "duplicated real"),
                      "shares": (0.25, 0.5, 1.0)},

@@ -25,7 +25,7 @@ from ..base.core import atomic, digest, home, one_of, progress, rng_for
 from ..base.settings import GANS, Protocol, Settings, replace, to_dict
 from ..base.workers import worker_backend
 from ..generator.sampling import SAMPLING_CODE
-from .arms import COPIES, VARIED, Arm
+from .arms import COPIES, LEAKY, VARIED, Arm
 from .folds import speaker_groups, unheard_utterances
 from emodiff.speech.segments import (
     Segments,
@@ -226,22 +226,26 @@ def group_synthesis(
     real: Segments,  # a corpus
     settings: Settings,  # of everything
     device: str = "cpu",  # 'cpu' or 'cuda'
-    source: str = "IDDPM",  # or VARIED, or one of GANS
+    source: str = "IDDPM",  # or VARIED, LEAKY, or one of GANS
     number: int = 0,  # of the generator within its group
 ) -> dict[int, Synthesis]:  # group -> synthetic segments of a generator that saw nobody of it
     "One generator per speaker group and a pool of its samples, enough for any fold of the group."
-    ours: dict[str, Callable] = {"IDDPM": cached_synthesis, VARIED: cached_variations}
+    ours: dict[str, Callable] = {"IDDPM": cached_synthesis, LEAKY: cached_synthesis,
+                                 VARIED: cached_variations}
     make = ours.get(source) or functools.partial(_cached_gan_synthesis, source)
     group = real.table["speaker"].map(speaker_groups(real.table, settings.protocol.groups))
     most = len(real) - real.table["speaker"].value_counts().min()
     n, seen = round(_largest_share(settings.protocol) * most), ~unheard_utterances(real)
     parts = {g: real.take(seen & (group != g).to_numpy())
              for g in range(settings.protocol.groups)}
+    if source == LEAKY:  # one for all groups, which heard everybody and everything
+        parts = {0: real}
     seeds = {g: g + number * settings.protocol.groups for g in parts}  # all different
 
     def synthesis() -> dict[int, Synthesis]:
         "Every group's pool, drawn from the cache or made."
-        return {g: make(part, n, settings, device, seed=seeds[g]) for g, part in parts.items()}
+        made = {g: make(part, n, settings, device, seed=seeds[g]) for g, part in parts.items()}
+        return {g: made.get(g, made[0]) for g in range(settings.protocol.groups)}
 
     try:
         with only_cached():
@@ -268,9 +272,9 @@ def _sources_of(arms: Iterable[Arm]) -> tuple[str, ...]:
 
 # %% ../../nbs/04_recognition/05_pools.ipynb #14a3c695
 def _generators_of(arms: Iterable[Arm]) -> tuple[str, ...]:
-    "Whose samples the arms need: 'IDDPM', VARIED and any of GANS."
+    "Whose samples the arms need: 'IDDPM', VARIED, LEAKY and any of GANS."
     needed = {"IDDPM" if source == "shuffled" else source for source in _sources_of(arms)}
-    return tuple(name for name in ("IDDPM", VARIED, *GANS) if name in needed)
+    return tuple(name for name in ("IDDPM", VARIED, LEAKY, *GANS) if name in needed)
 
 # %% ../../nbs/04_recognition/05_pools.ipynb #be084f4f
 def pool_name(
