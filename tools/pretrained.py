@@ -12,7 +12,6 @@ import numpy as np
 
 from emodiff.base.core import rng_for, runs_dir, write_text
 from emodiff.base.settings import load_preset
-from emodiff.generator.checkpoints import load_pretrained
 from emodiff.generator.sampling import load_generator, synthesise
 from emodiff.generator.training import train_generator
 from emodiff.recognition.fidelity import fidelity
@@ -65,7 +64,7 @@ def judged(real: Segments) -> dict[str, float]:
 if __name__ == "__main__":
     real = everything()
     work = runs_dir() / "pretrained-demo"
-    load_pretrained(train_generator(real, SETTINGS, work)).save_pretrained(FOLDER)
+    load_generator(train_generator(real, SETTINGS, work)).save_pretrained(FOLDER)
     numbers = judged(real)
     card = FOLDER / "README.md"
     speakers = len(real.table.drop_duplicates(["corpus", "speaker"]))

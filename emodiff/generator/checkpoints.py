@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CHECKPOINT_FORMAT', 'write_tensors', 'read_tensors', 'checkpoint_paths', 'newest_checkpoint', 'write_config',
-           'read_config', 'is_finished', 'segments_digest', 'describe_training_set', 'model_card', 'Pretrained',
-           'load_pretrained']
+           'read_config', 'is_finished', 'segments_digest', 'describe_training_set', 'model_card', 'save_network',
+           'load_network', 'fetch_generator']
 
 # %% ../../nbs/02_generator/06_checkpoints.ipynb #e37b9b52
 import json
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from huggingface_hub import ModelHubMixin, snapshot_download
+from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -224,13 +224,12 @@ It speaks with the voices of the speakers in `trained_on.csv`; the licence of th
 for it.
 
 ```python
-import pandas as pd
-from emodiff.generator.sampling import load_generator, synthesise
+from emodiff import Generator
 
-generator = load_generator(".")  # this folder, or its name on the hub
-plan = pd.DataFrame([{{"corpus": {corpus}, "speaker": {speaker},
-                      "emotion": {emotion}, "text": "The train leaves at nine."}}])
-segments = synthesise(generator, plan)  # segments.mels: log-Mels in [-1, 1]
+speaker = Generator.from_pretrained(".")  # this folder, or its name on the hub
+speech = speaker("The train leaves at nine.", emotion={emotion}, speaker={speaker},
+                 corpus={corpus})
+speech.save("speech.wav")  # speech.mels: log-Mels in [-1, 1]
 ```
 """
 
@@ -249,52 +248,30 @@ def model_card(config: dict[str, Any]) -> str:  # of `read_config`
                         speaker=json.dumps(config["speakers"][corpus][0]))
 
 # %% ../../nbs/02_generator/06_checkpoints.ipynb #e165c093
-class Pretrained(ModelHubMixin):
-    "A trained generator, to save, load and share: `save_pretrained`, `from_pretrained`."
-
-    def __init__(self, net: DenoiserNet, config: dict[str, Any], folder: Path | None = None):
-        self.net, self.config, self.folder = net, config, folder
-        self.settings = from_dict(Settings, config["settings"])
-
-    def _save_pretrained(self, save_directory: Path) -> None:
-        "Write the folder that `train_generator` leaves."
-        write_tensors(save_directory / "model.safetensors", self.net.state_dict(),
-                      {"step": self.config["steps"]})
-        for name in ("history.csv", "trained_on.csv"):
-            if self.folder and (self.folder / name).exists():
-                write_text(save_directory / name, (self.folder / name).read_text("utf-8"))
-        write_text(save_directory / "README.md", model_card(self.config))
-        write_config(save_directory, self.config)
-
-    @classmethod
-    def from_pretrained(  # type: ignore[override]  # the mixin's options pass through
-        cls, name: str | Path, **options: Any,
-    ) -> "Pretrained":
-        "From a folder, or by its name on the hub."
-        if Path(name).is_dir():
-            read_config(name)  # what is wrong with a folder is said here
-        try:
-            return super().from_pretrained(name, **options)
-        except (OSError, ValueError, HfHubHTTPError) as e:
-            raise EmodiffError(f"{str(name)!r} is neither a generator's folder nor one's name on "
-                               "the hub that can be reached; check the name.") from e
-
-    @classmethod
-    def _from_pretrained(
-        cls, *, model_id: str, device: str = "cpu", **options: Any,
-    ) -> "Pretrained":
-        "What the mixin asks for: fetch the folder if it is on the hub, and load it."
-        known = ("revision", "cache_dir", "force_download", "local_files_only", "token")
-        if not Path(model_id).is_dir():
-            model_id = snapshot_download(model_id, **{k: options[k] for k in known if k in options})
-        return load_pretrained(Path(model_id), device)
+def save_network(
+    folder: Path,  # gets the files that `train_generator` leaves
+    net: torch.nn.Module,
+    config: dict[str, Any],  # of `read_config`
+    source: Path | None = None,  # where it was loaded from: its tables are copied
+) -> Path:  # the same folder
+    "Write a finished folder: weights, tables, model card, and config.json last."
+    if not config:
+        raise EmodiffError("this generator has no configuration to save; load it with "
+                           "Generator.from_pretrained, or train it with train_generator.")
+    write_tensors(folder / "model.safetensors", net.state_dict(), {"step": config["steps"]})
+    for name in ("history.csv", "trained_on.csv"):
+        if source and (source / name).exists():
+            write_text(folder / name, (source / name).read_text("utf-8"))
+    write_text(folder / "README.md", model_card(config))
+    write_config(folder, config)
+    return folder
 
 # %% ../../nbs/02_generator/06_checkpoints.ipynb #811ad598
-def load_pretrained(
+def load_network(
     folder: Path | str,  # a finished generator's
     device: str = "cpu",  # 'cpu' or 'cuda'
-) -> Pretrained:
-    "The generator in a folder: its network with averaged weights, in eval mode, and its config."
+) -> tuple[DenoiserNet, dict[str, Any]]:  # in eval mode, with averaged weights; its config
+    "The network of the generator in a folder."
     config = read_config(folder)
     tensors, _ = read_tensors(Path(folder) / "model.safetensors", device)
     settings, shape = from_dict(Settings, config["settings"]), config["shape"]
@@ -309,4 +286,18 @@ def load_pretrained(
     except (KeyError, RuntimeError) as e:
         raise EmodiffError(f"{folder}: the weights do not fit config.json; copy or train the "
                            "generator again.") from e
-    return Pretrained(net.to(device).eval().requires_grad_(False), config, Path(folder))
+    return net.to(device).eval().requires_grad_(False), config
+
+# %% ../../nbs/02_generator/06_checkpoints.ipynb #811ad599
+def fetch_generator(
+    name: Path | str,  # a generator's folder, or its name on the hub
+    **options: Any,  # revision, cache_dir, token, local_files_only, force_download
+) -> Path:  # the folder
+    "The folder of a generator; one that is on the hub is downloaded."
+    if Path(name).expanduser().is_dir():
+        return Path(name).expanduser()
+    try:
+        return Path(snapshot_download(str(name), **options))
+    except (OSError, ValueError, HfHubHTTPError) as e:
+        raise EmodiffError(f"{str(name)!r} is neither a generator's folder nor one's name on "
+                           "the hub that can be reached; check the name.") from e

@@ -5,18 +5,24 @@
 # %% auto #0
 __all__ = ['SAMPLERS', 'SAMPLING_CODE', 'sampling_chain', 'walk_chain', 'Ancestral', 'Ddim', 'Dpm', 'Generator',
            'shipped_generator', 'load_generator', 'Guided', 'SampleNoise', 'sample_numbers', 'samples_as_segments',
-           'synthesise', 'vary_segments']
+           'synthesise', 'check_plan', 'mel_png', 'Speech', 'speak', 'vary_segments']
 
 # %% ../../nbs/02_generator/09_sampling.ipynb #11934a66
+import base64
+import functools
+import html
+import io
+import tempfile
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from huggingface_hub import HfApi
 from torch import Tensor, nn
 
 from ..base.cache import code_version, read_array, write_array
@@ -33,11 +39,13 @@ from emodiff.base.core import (
     sweep,
     write_text,
 )
-from ..base.settings import Features, Sampling, Settings, replace, to_dict
+from ..base.settings import Features, Sampling, Settings, from_dict, replace, to_dict
 from ..base.workers import join_processes
-from .checkpoints import Pretrained, load_pretrained
+from .checkpoints import fetch_generator, load_network, save_network
 from .diffusion import Chain, make_chain, respace, split_output
 from .prompts import embed_prompts
+from .vocoder import load_vocoder, vocode, write_wav
+from ..speech.corpora import printable
 from ..speech.features import end_of_speech
 from ..speech.segments import Segments
 
@@ -167,9 +175,9 @@ class Dpm:
 SAMPLERS = {"ancestral": Ancestral, "ddim": Ddim, "dpm": Dpm}
 
 # %% ../../nbs/02_generator/09_sampling.ipynb #fc6f7b29
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Generator:
-    "A trained generator, ready to be sampled."
+    "A trained generator: call it to speak; `save_pretrained` and `push_to_hub` share it."
     net: nn.Module  # DenoiserNet with the averaged weights: (x_t, t, prompt, drop) -> (B, 160, 256)
     chain: Chain  # the whole chain, as trained
     settings: Settings  # that it was trained with
@@ -177,10 +185,80 @@ class Generator:
     prompt: tuple[int, int] = (3, 384)  # vectors of a prompt and their length
     key: str = ""  # tells one trained generator from another
     device: str = "cpu"  # where the network is
+    config: dict[str, Any] = field(default_factory=dict)  # its config.json; empty: not from disk
+    folder: Path | None = None  # that it was loaded from
+    vocoder: Path | str = ""  # a HiFi-GAN's folder or hub name; '' = Griffin-Lim
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: Path | str = "demo",  # a generator's folder, its name on the hub, or 'demo'
+        device: str = "cpu",  # 'cpu', 'cuda' or 'auto'
+        vocoder: Path | str = "",  # a HiFi-GAN's folder or hub name; '' = Griffin-Lim
+        **options: Any,  # of the hub: revision, cache_dir, token, local_files_only
+    ) -> "Generator":
+        "A generator, from its folder or from the hub."
+        device = pick_device(device)
+        folder = shipped_generator() if name == "demo" else fetch_generator(name, **options)
+        net, config = load_network(folder, device)
+        settings = from_dict(Settings, config["settings"])
+        return cls(net, make_chain(settings.diffusion), settings, tuple(config["shape"]),
+                   (config["prompt_len"], config["prompt_dim"]), config["key"], device, config,
+                   folder, vocoder)
+
+    def save_pretrained(self, folder: Path | str) -> Path:  # the folder
+        "Write the files that a training leaves, model card and all."
+        return save_network(Path(folder).expanduser(), self.net, self.config, self.folder)
+
+    def push_to_hub(self, name: str, private: bool = False) -> str:  # the commit's address
+        "Upload it to the Hugging Face hub; `hf auth login` first."
+        HfApi().create_repo(name, private=private, exist_ok=True)
+        with tempfile.TemporaryDirectory() as tmp:
+            return HfApi().upload_folder(repo_id=name, folder_path=self.save_pretrained(tmp))
 
     def to(self, device: str) -> "Generator":
         "The same generator on another device."
         return replace(self, net=self.net.to(device), device=device)
+
+    @property
+    def emotions(self) -> list[str]:
+        "The emotions that it was trained on; empty where nobody says."
+        return self.config.get("emotions", [])
+
+    @functools.cached_property
+    def speakers(self) -> pd.DataFrame:  # corpus, speaker, gender ('' = nobody says)
+        "The speakers that it was trained on; no rows where nobody says."
+        return _known_speakers(self.config.get("speakers", {}), self.folder)
+
+    @functools.cached_property
+    def wave_maker(self) -> Callable[[np.ndarray], np.ndarray]:
+        "Its vocoder, loaded when it is first needed."
+        return load_vocoder(self.vocoder, self.device, self.settings.features)
+
+    def __repr__(self) -> str:
+        return f"Generator({len(self.emotions)} emotions, {len(self.speakers)} speakers)"
+
+    def __call__(self, text: str | Sequence[str], emotion: str | Sequence[str] = "",
+                 speaker: str | Sequence[str] = "", *, num_inference_steps: int | None = None,
+                 guidance_scale: float | None = None, seed: int = 0, **more: Any) -> "Speech":
+        "Speech for one line or several, as `speak` makes it; `more` is corpus, sampler, unknown."
+        return speak(self, text, emotion, speaker, num_inference_steps=num_inference_steps,
+                     guidance_scale=guidance_scale, seed=seed, **more)
+
+# %% ../../nbs/02_generator/09_sampling.ipynb #fc6f7b2a
+def _known_speakers(
+    named: dict[str, list[str]],  # the speakers of each corpus, from config.json
+    folder: Path | None,  # its trained_on.csv knows their gender
+) -> pd.DataFrame:  # corpus, speaker, gender ('' = nobody says)
+    "The speakers that a generator was trained on."
+    try:
+        path = Path(folder or "nowhere") / "trained_on.csv"
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        gender = {(row.corpus, row.speaker): str(row.gender) for row in table.itertuples()}
+    except (OSError, ValueError, AttributeError):  # there is no such table, or an older one
+        gender = {}
+    rows = [(c, s, gender.get((c, s), "")) for c, speakers in named.items() for s in speakers]
+    return pd.DataFrame(rows, columns=["corpus", "speaker", "gender"], dtype=str)
 
 # %% ../../nbs/02_generator/09_sampling.ipynb #7a657e3e
 def shipped_generator(name: str = "demo") -> Path:
@@ -198,18 +276,8 @@ def load_generator(
     source: Path | str = "demo",  # a generator's folder, a hub name, or 'demo'
     device: str = "cpu",  # 'cpu', 'cuda' or 'auto'
 ) -> Generator:
-    "A generator, from its folder or from the hub."
-    device = pick_device(device)
-    source = shipped_generator() if source == "demo" else source
-    try:
-        trained = (load_pretrained(source, device) if Path(source).is_dir()
-                   else Pretrained.from_pretrained(str(source), device=device))
-    except (OSError, ValueError) as e:
-        raise EmodiffError(f"{str(source)!r} is neither a folder nor a hub name that can be "
-                           "reached; name a generator's folder.") from e
-    c = trained.config
-    return Generator(trained.net, make_chain(trained.settings.diffusion), trained.settings,
-                     tuple(c["shape"]), (c["prompt_len"], c["prompt_dim"]), c["key"], device)
+    "A generator, as `Generator.from_pretrained` gives it."
+    return Generator.from_pretrained(source, device)
 
 # %% ../../nbs/02_generator/09_sampling.ipynb #a334bf8b
 class Guided:
@@ -434,6 +502,168 @@ def synthesise(
                          [seed_for("sample", seed, n) for n in numbers], settings,
                          None if folder is None else Path(folder), key, begin, level)
     return samples_as_segments(mels, plan, numbers, generator.settings.features)
+
+# %% ../../nbs/02_generator/09_sampling.ipynb #5be4c002
+def check_plan(
+    plan: pd.DataFrame,  # emotion, speaker, and where known corpus
+    generator: Generator,
+) -> None:
+    "Raise an error for an emotion or a speaker that a generator was not trained on."
+    people = generator.speakers
+    for column, known in (("emotion", generator.emotions), ("speaker", people["speaker"])):
+        strange = sorted(set(plan[column].astype(str)) - set(known) - {""})
+        if strange and len(known):
+            raise EmodiffError(f"the generator knows no {column} {printable(strange[0])!r}; it "
+                               f"knows: {printable(', '.join(sorted(set(known))))}; leave it empty "
+                               f"for any {column}, or say that an unknown one is meant.")
+    pairs = set(zip(people["corpus"], people["speaker"], strict=True))
+    for corpus, speaker in zip(plan.get("corpus", ()), plan["speaker"], strict=False):
+        if speaker and corpus and pairs and (corpus, speaker) not in pairs:
+            knows = ", ".join(people.loc[people["speaker"] == speaker, "corpus"])
+            raise EmodiffError(f"the generator knows speaker {printable(speaker)!r} of {knows}, "
+                               f"not of {printable(corpus)}; correct the corpus.")
+
+# %% ../../nbs/02_generator/09_sampling.ipynb #5be4c005
+def _lines_plan(columns: dict[str, str | Sequence[str]]) -> pd.DataFrame:
+    "One row per line: what is given once holds for all lines, the index counts them."
+    many = {k: [v] if isinstance(v, str) else list(v) for k, v in columns.items()}
+    rows = max(map(len, many.values()))
+    for name, values in many.items():
+        if len(values) not in (1, rows):
+            raise EmodiffError(f"{len(values)} values of {name!r} do not fit {rows} lines; give "
+                               "one for all lines, or one for each.")
+    plan = pd.DataFrame({k: v * rows if len(v) == 1 else v for k, v in many.items()}, dtype=str)
+    for text in plan["text"]:
+        if not any(letter.isalpha() for letter in text):
+            raise EmodiffError(f"there is nothing to say in {printable(text)!r}; write a line of "
+                               "text.")
+    return plan
+
+# %% ../../nbs/02_generator/09_sampling.ipynb #5be4c006
+def _complete_plan(plan: pd.DataFrame, generator: Generator) -> pd.DataFrame:
+    "Fill in the corpus and the gender of speakers that the generator knows, where not given."
+    people, done = generator.speakers, plan.copy()
+    for i, row in plan.iterrows():
+        here = people[people["speaker"] == row["speaker"]]
+        here = here[here["corpus"] == row["corpus"]] if row["corpus"] else here
+        if len(here) > 1:
+            raise EmodiffError(f"speakers of {', '.join(here['corpus'])} are called "
+                               f"{printable(row['speaker'])!r}; name the corpus, too.")
+        for name in ("corpus", "gender"):
+            if len(here) and not row[name]:
+                done.loc[i, name] = here[name].iloc[0]
+    return done
+
+# %% ../../nbs/02_generator/09_sampling.ipynb #5be4c009
+def mel_png(
+    mel: np.ndarray,  # (80, F) in [-1, 1]
+    colours: int = 64,
+) -> bytes:
+    "A Mel as PNG, low bands below."
+    from matplotlib import colormaps
+    from PIL import Image
+
+    level = np.clip((np.asarray(mel, np.float32)[::-1] + 1) / 2 * colours, 0, colours - 1)
+    image = Image.fromarray(level.astype(np.uint8), "P")
+    palette = colormaps["magma"](np.linspace(0, 1, colours), bytes=True)[:, :3]
+    image.putpalette(palette.tobytes())
+    out = io.BytesIO()
+    image.save(out, "png", optimize=True)
+    return out.getvalue()
+
+# %% ../../nbs/02_generator/09_sampling.ipynb #5be4c00b
+@dataclass(eq=False, repr=False)
+class Speech:
+    "What a generator said, one utterance or several: to hear, to look at, to save."
+    segments: Segments  # Mels and a table, one row per utterance
+    features: Features  # of the Mels
+    wave_maker: Callable[[np.ndarray], np.ndarray]  # of `load_vocoder`
+
+    @property
+    def mels(self) -> np.ndarray:  # float16 (N, 80, 256) in [-1, 1]
+        "The Mels, silent behind their end."
+        return self.segments.mels
+
+    @property
+    def table(self) -> pd.DataFrame:  # N rows
+        "Text, emotion, speaker, frames and seconds of each utterance."
+        return self.segments.table
+
+    @functools.cached_property
+    def waves(self) -> list[np.ndarray]:  # float32 in [-1, 1], one per utterance
+        "The sound; a vocoder makes it when it is first asked for."
+        return vocode(self.mels, self.table["frames"], self.wave_maker, self.features)
+
+    @property
+    def sampling_rate(self) -> int:  # Hz
+        "Of the waves."
+        return self.features.sampling_rate
+
+    def __len__(self) -> int:
+        return len(self.segments)
+
+    def __getitem__(self, i: int | slice) -> "Speech":
+        rows = np.atleast_1d(np.arange(len(self))[i])
+        return Speech(self.segments.take(rows), self.features, self.wave_maker)
+
+    def save(self, path: Path | str) -> list[Path]:  # ends in .wav or .flac
+        "Write the sound; several utterances get a number each: a-1.wav, a-2.wav."
+        path = Path(path).expanduser()
+        paths = [path] if len(self) == 1 else [
+            path.with_name(f"{path.stem}-{i + 1}{path.suffix}") for i in range(len(self))]
+        return [write_wav(wave, p, self.sampling_rate)
+                for wave, p in zip(self.waves, paths, strict=True)]
+
+    def __repr__(self) -> str:
+        said = "1 utterance" if len(self) == 1 else f"{len(self)} utterances"
+        emotions = ", ".join(e or "any emotion" for e in pd.unique(self.table["emotion"])[:4])
+        return f"Speech({said} of {self.table['seconds'].sum():.1f} s: {emotions})"
+
+    def _repr_html_(self) -> str:
+        "A Mel and a player for each of the first utterances, as notebooks show it."
+        return "".join(map(_utterance_html, self.mels[:8], self.waves[:8],
+                           self.table[:8].to_dict("records"), [self.sampling_rate] * 8))
+
+# %% ../../nbs/02_generator/09_sampling.ipynb #5be4c00c
+def _utterance_html(mel: np.ndarray, wave: np.ndarray, row: dict[str, Any], rate: int) -> str:
+    "One utterance: what it is, its Mel, its player; sound and picture are inside."
+    about = html.escape(" · ".join(str(row[k]) for k in ("emotion", "speaker", "text") if row[k]))
+    with tempfile.TemporaryDirectory() as tmp:
+        sound = write_wav(wave, Path(tmp) / "speech.wav", rate).read_bytes()
+    picture = mel_png(mel[:, :max(1, int(row["frames"]))])
+    code = [base64.b64encode(x).decode() for x in (picture, sound)]
+    return (f'<figure style="margin:.5rem 0;max-width:40rem"><figcaption>{about}</figcaption>'
+            f'<img alt="Mel-spectrogram: {about}" src="data:image/png;base64,{code[0]}" '
+            'style="width:100%;height:6rem;image-rendering:pixelated">'
+            f'<audio controls aria-label="{about}" style="width:100%" '
+            f'src="data:audio/wav;base64,{code[1]}"></audio></figure>')
+
+# %% ../../nbs/02_generator/09_sampling.ipynb #5be4c00e
+def speak(
+    generator: Generator,
+    text: str | Sequence[str],  # a line, or several; a sample lasts three seconds
+    emotion: str | Sequence[str] = "",  # for all lines, or one for each; '' = any
+    speaker: str | Sequence[str] = "",  # one that it was trained on; '' = anybody
+    *,
+    corpus: str | Sequence[str] = "",  # of the speaker; needed where two have the same name
+    gender: str | Sequence[str] = "",  # 'female', 'male'; '' = the speaker's, as far as known
+    num_inference_steps: int | None = None,  # network passes; None: the generator's own
+    guidance_scale: float | None = None,  # w, weight of the condition; 1 = none
+    sampler: str | None = None,  # 'ancestral', 'ddim' or 'dpm'
+    seed: int = 0,  # of the noise
+    unknown: bool = False,  # an emotion or speaker that it never met is meant
+) -> Speech:
+    "Speech for one line or several: what a call of the generator gives."
+    columns = {"corpus": corpus, "speaker": speaker, "gender": gender, "emotion": emotion,
+               "text": text}
+    plan = _lines_plan(columns)
+    if not unknown:
+        check_plan(plan, generator)
+    asked = {"steps": num_inference_steps, "guidance": guidance_scale, "sampler": sampler}
+    settings = replace(generator.settings.sampling,
+                       **{k: v for k, v in asked.items() if v is not None})
+    made = synthesise(generator, _complete_plan(plan, generator), settings, seed)
+    return Speech(made, generator.settings.features, generator.wave_maker)
 
 # %% ../../nbs/02_generator/09_sampling.ipynb #3a3cc1b1
 def vary_segments(
