@@ -228,6 +228,7 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written_over(
 
 def test_a_damaged_record_is_not_taken_for_ours(root: Path, table: Path, hifigan: str) -> None:
     write_text(root / "damaged" / "augment.json", "{")
+    write_text(root / "damaged" / "augmented.csv", "file")
     assert "damaged" in error_message(augment, table, root / "damaged", Request(2, hifigan), SMOKE,
                                       log=quiet)
 

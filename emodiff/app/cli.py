@@ -8,6 +8,7 @@ __all__ = ['app', 'Preset', 'CorporaDir', 'Device', 'Seed', 'Vocoder', 'DryRun',
            'download_command', 'doctor_command', 'main']
 
 # %% ../../nbs/10_app/02_cli.ipynb #51ceec52
+import contextlib
 import io
 import os
 import sys
@@ -19,7 +20,7 @@ import typer
 
 from .doctor import check_corpora, check_disk, check_speech, check_torch
 from .reproduce import plan_chapters, run_chapters, show_chapters
-from ..base.cache import disk_errors
+from ..base.cache import disk_errors, sole_writer
 from ..base.core import EmodiffError, data_dir, one_of, pick_device
 from emodiff.base.settings import (
     GANS,
@@ -168,8 +169,9 @@ def prepare_command(
           + ", ".join(f"{n} {emotion}" for emotion, n in counts.items()))
     if dry_run:
         return print(f"segments would go to {out}")
-    segments = prepare(manifest, settings.features, jobs)
-    print(f"{counted(len(segments), 'segment')}: {save_segments(segments, out)}")
+    with sole_writer(out):
+        segments = prepare(manifest, settings.features, jobs)
+        print(f"{counted(len(segments), 'segment')}: {save_segments(segments, out)}")
 
 # %% ../../nbs/10_app/02_cli.ipynb #8a259d01
 def _check_encoder(name: str) -> None:
@@ -293,12 +295,14 @@ def sample_command(
          f"on {model.device}")
     if dry_run:
         return _say(f"segments would go to {out}, waves to {out / 'waves'}")
-    made = synthesise(model, plan, changed, seed, folder=out / "parts")  # all of them, everywhere
-    if os.environ.get("RANK", "0") == "0":
-        save_segments(made, out)
-        speak = load_vocoder(vocoder, model.device, settings.features)
-        waves = vocode(made.mels, made.table["frames"], speak, settings.features)
-        write_speech(waves, made.table, out / "waves", settings.features)
+    first = os.environ.get("RANK", "0") == "0"
+    with sole_writer(out) if first else contextlib.nullcontext():
+        made = synthesise(model, plan, changed, seed, folder=out / "parts")  # all, everywhere
+        if first:
+            save_segments(made, out)
+            speak = load_vocoder(vocoder, model.device, settings.features)
+            waves = vocode(made.mels, made.table["frames"], speak, settings.features)
+            write_speech(waves, made.table, out / "waves", settings.features)
     _say(f"{counted(len(made), 'segment')} in {out}, waves and manifest.csv in {out / 'waves'}")
 
 # %% ../../nbs/10_app/02_cli.ipynb #b25e770c

@@ -7,7 +7,6 @@ __all__ = ['delivered_speech', 'joint_table', 'open_folder', 'remove_leftovers',
 
 # %% ../../nbs/07_augment/03_delivery.ipynb #0b49026a
 import functools
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,7 @@ import pandas as pd
 
 from .advice import balanced_plan
 from .source import Request, UserSpeech, utterance_keys
-from ..base.cache import Run, cached_run
+from ..base.cache import Run, add_sum, cached_run, check_sum
 from ..base.core import EmodiffError, atomic, digest, progress, write_json
 from ..base.settings import Features, Settings, replace, to_dict
 from ..generator.vocoder import VOCODER_CODE, vocoder_key
@@ -145,23 +144,21 @@ def open_folder(
     record, other = out / _RECORD, False
     if out.exists() and not out.is_dir():
         raise EmodiffError(f"{out} is a file; name a folder.")
-    made = out.exists() and any(p.is_file() and p != record and not p.name.startswith(".augment")
-                                for p in out.rglob("*"))
-    if record.exists():
-        try:
-            found = json.loads(record.read_text("utf-8"))
-            other = found["key"] != (key or found["key"]) or (
-                found["asked"] != (asked or found["asked"]))
-        except (OSError, ValueError, KeyError, TypeError) as e:
-            raise EmodiffError(f"{record} is damaged; name another folder.") from e
+    made = out.exists() and any(p.is_file() and p not in (record, out / ".lock")
+                                and not p.name.startswith(".augment") for p in out.rglob("*"))
+    if made and record.is_file():
+        if (found := check_sum(record.read_bytes())) is None:
+            raise EmodiffError(f"{record} is damaged, so nobody knows what {out} belongs to; name "
+                               "another folder: what was made is in the run cache.")
+        other = bool(key and found["key"] != key or asked and found["asked"] != asked)
     elif made:
         raise EmodiffError(f"{out} is not empty and not of an earlier `augment`; name another "
                            "folder.")
     if made and other:
         raise EmodiffError(f"{out} holds what was made from other speech or settings; name "
                            "another folder, or remove that one.")
-    if key and (other or not record.exists()):
-        write_json(record, {"key": key, "asked": asked})
+    if key and not made:
+        write_json(record, add_sum({"key": key, "asked": asked}))
     return out
 
 # %% ../../nbs/07_augment/03_delivery.ipynb #b24f3fb7

@@ -37,6 +37,7 @@ from emodiff.augment.source import (
     standin_csv,
     utterance_keys,
 )
+from ..base.cache import sole_writer
 from ..base.core import EmodiffError, data_dir, digest, in_test, one_of, pick_device
 from ..base.settings import Settings, load_preset, replace, split_list, to_dict
 from ..generator.vocoder import vocoder_key
@@ -175,11 +176,11 @@ def augment(
     settings, out = settings or load_preset("demo"), open_folder(out)
     cost, speech = estimate(source, request, settings, mapping, root, log, out, encoding, table)
     asked, stages = _asked_key(speech, settings, request), _Stages(cost, log)
-    stages.begin("Mels")
-    segments, speech = prepare_speech(speech, settings.features, settings.protocol.jobs)
-    open_folder(out, asked, _request_key(segments, speech, settings, request))
-    with warnings.catch_warnings():
+    with sole_writer(out), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "no vocoder named")  # said with the cost
+        stages.begin("Mels")
+        segments, speech = prepare_speech(speech, settings.features, settings.protocol.jobs)
+        open_folder(out, asked, _request_key(segments, speech, settings, request))
         result = _finish(out, segments, speech, settings, request, stages,
                          f"{printable(as_path(source).stem)}, augmented")
     stages.end()

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['code_version', 'add_sum', 'check_sum', 'write_array', 'read_array', 'Run', 'NotCachedError', 'only_cached',
-           'disk_errors', 'locked', 'cached_run']
+           'disk_errors', 'locked', 'sole_writer', 'cached_run']
 
 # %% ../../nbs/00_base/02_cache.ipynb #1c851e96
 import ast
@@ -190,6 +190,12 @@ def disk_errors(
                            "that you may read and write (EMODIFF_HOME names the home), and run "
                            "it again: it will continue.") from e
 
+# %% ../../nbs/00_base/02_cache.ipynb #d7a10b54
+def _no_locks(folder: Path, e: OSError) -> EmodiffError:
+    "What to do where a disk has no locks."
+    return EmodiffError(f"the disk of {folder} has no locks ({e.strerror}); choose a folder on "
+                        "another one (EMODIFF_HOME names the home).")
+
 # %% ../../nbs/00_base/02_cache.ipynb #d7a10b42
 @contextlib.contextmanager
 def locked(
@@ -210,8 +216,32 @@ def locked(
     except OSError as e:
         if e.errno not in _NO_LOCKS:
             raise
-        raise EmodiffError(f"the disk of {path.parent} has no locks ({e.strerror}); set "
-                           "EMODIFF_HOME to a folder on another one.") from e
+        raise _no_locks(path.parent, e) from e
+    try:
+        yield
+    finally:
+        lock.release()
+
+# %% ../../nbs/00_base/02_cache.ipynb #d7a10b52
+@contextlib.contextmanager
+def sole_writer(
+    folder: Path | str,  # of results; made if missing, gets .lock
+) -> Iterator[None]:
+    "Within it, no other process writes results into a folder; a second one is refused."
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(Path(folder) / ".lock")
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise EmodiffError(f"another run is writing into {folder}; wait for its end, or name "
+                           "another folder.") from None
+    except OSError as e:
+        if e.errno in _NO_LOCKS:
+            raise _no_locks(Path(folder), e) from e
+        raise EmodiffError(f"cannot write into {folder} ({e.strerror}); free space, or name a "
+                           "folder that you may write to.") from e
     try:
         yield
     finally:
