@@ -12,7 +12,7 @@ from emodiff.recognition.cells import within_cells
 from emodiff.recognition.claims import table1_claims
 from emodiff.recognition.classifier import uar
 from emodiff.recognition.folds import loso_folds, unheard_utterances
-from emodiff.recognition.linear import linear_predictions
+from emodiff.recognition.linear import linear_predictions, with_judges
 from emodiff.recognition.similarity import (
     blurred,
     frechet_at,
@@ -23,6 +23,7 @@ from emodiff.recognition.similarity import (
     pooled_features,
     similarity_table,
 )
+from emodiff.recognition.statistics import summarise
 from emodiff.speech.segments import Segments, concat, drop_repeats, prepare
 from emodiff.speech.standins import load_corpus
 
@@ -116,10 +117,11 @@ def test_intervals_that_do_not_know_the_generators_are_too_short() -> None:
 def test_the_linear_judge_hears_emotion(recorded: Segments) -> None:
     "On speakers whom it has not heard, and whatever arm it is trained on."
     protocol = load_preset("open", protocol={"seeds": 1, "fold_speakers": 5}).protocol
-    arms = chosen_arms(["real", "duplicated real", "real + noise"])
+    arms = chosen_arms(["real", "duplicated real", "real + noise", "real + mixup"])
     cells = within_cells(loso_folds(recorded.table, protocol), {0: 0, 1: 0}, protocol, arms)
     judged = linear_predictions(cells, {"real": recorded, "duplicated": recorded})
-    assert min(uar(rows) for _, rows in judged.groupby("arm")) > 0.4  # chance is 0.25
+    found = {arm: uar(rows) for arm, rows in judged.groupby("arm")}
+    assert set(found) == {arm.name for arm in arms} and min(found.values()) > 0.4  # chance: 0.25
     doubled = judged[judged["arm"] == "duplicated real"]["predicted"].to_numpy()
     assert (doubled == judged[judged["arm"] == "real"]["predicted"].to_numpy()).mean() > 0.8
 
@@ -145,3 +147,40 @@ def test_a_missing_judge_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setitem(sys.modules, package, None)
     for ask in (egemaps, heard_words, speaker_embeddings):
         assert "needs the package" in error_message(ask, [np.zeros(16000, np.float32)])
+
+
+def test_a_frozen_speech_model_is_a_third_recogniser_of_every_arm(
+        recorded: Segments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    "A tiny random model hears every arm once, mixtures too; the tables show it beside the others."
+    from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
+
+    from emodiff.recognition import judges
+    from emodiff.recognition.experiments import further_judges
+
+    monkeypatch.setenv("EMODIFF_HOME", str(tmp_path / "home"))
+    tiny = Wav2Vec2Config(hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+                          intermediate_size=16, conv_dim=(8,) * 7, num_conv_pos_embeddings=8,
+                          num_conv_pos_embedding_groups=2)
+    Wav2Vec2Model(tiny).save_pretrained(tmp_path / "model")
+    Wav2Vec2FeatureExtractor().save_pretrained(tmp_path / "model")
+    few = recorded.take(np.arange(0, len(recorded), 6))
+    settings = load_preset("smoke", protocol={"frozen": str(tmp_path / "model"),
+                                              "fold_speakers": 5})
+    arms = chosen_arms(["real", "duplicated real", "real + mixup"])
+    folds = loso_folds(few.table, settings.protocol)
+    cells = within_cells(folds, {0: 0, 1: 0}, settings.protocol, arms)
+    heard, embed = [], judges.frozen_embeddings
+    monkeypatch.setattr(judges, "load_vocoder", lambda *how: lambda log_mels: np.repeat(
+        np.exp(log_mels).mean(1), 256, axis=1))  # loudness alone, to be quick
+    monkeypatch.setattr(judges, "frozen_embeddings", lambda waves, *how: heard.append(
+        len(waves)) or embed(waves, *how))
+    for _ in range(2):
+        judged = further_judges(cells, {"real": few, "duplicated": few}, settings)
+    # real and duplicated speech sound the same; mixtures of each fold, in two versions
+    assert heard == [len(few), *(2 * len(fold.train) for fold in folds)]
+    table = with_judges(lambda p: summarise(p, settings.protocol), judged["linear"], judged)
+    assert list(table["arm"]) == [arm.name for arm in arms]
+    assert table[["linear_uar", "frozen_uar"]].notna().all(axis=None)
+    assert np.allclose(table["uar"], table["linear_uar"])
+    settings = load_preset("smoke", protocol={"fold_speakers": 5})
+    assert set(further_judges(cells[:1], {"real": few}, settings)) == {"linear"}

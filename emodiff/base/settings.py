@@ -331,6 +331,7 @@ class Protocol:
     development: Fraction = 0.3  # share of the target corpus in cross-corpus tests (section 5.2.2)
     adaptation: Shares = (0.0, 0.25, 0.5)  # shares of the target (Fig. 4)
     resamples: Count = 1000  # bootstrap resamples of speakers
+    frozen: str = ""  # a frozen speech model, a folder or hub name, as third recogniser; '' = none
     jobs: Count = 2  # processes, also on one GPU; the numbers do not depend on it
     cluster: str = ""  # a Dask scheduler's address, e.g. tcp://host:8786; empty: this machine
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ENGLISH', 'ComparedSpeech', 'compared_speech', 'table1', 'judged_table', 'gan_checks', 'budget_table', 'Experiment',
-           'within_corpus', 'cross_corpus']
+           'further_judges', 'within_corpus', 'cross_corpus']
 
 # %% ../../nbs/04_recognition/14_experiments.ipynb #ef1b34dc
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from ..base.settings import GANS, Settings, load_preset, split_list
 from .arms import LEAKY, Arm, chosen_arms
 from .audit import run_audited_plan
 from emodiff.recognition.cells import (
+    Cell,
     adaptation_arms,
     adaptation_cells,
     cross_cells,
@@ -28,7 +29,7 @@ from emodiff.recognition.cells import (
 )
 from .fidelity import collapse_check, fidelity, passes_collapse_check
 from .folds import Fold, loso_folds, unheard_utterances
-from .judges import JUDGES, judged_sound
+from .judges import JUDGES, frozen_listener, judged_sound
 from .linear import linear_predictions
 from emodiff.recognition.pools import (
     Synthesis,
@@ -143,11 +144,15 @@ class Experiment:
     folds: tuple[Fold, ...]  # leave-one-speaker-out; empty across corpora
     made: dict[str, dict[int, Synthesis]]  # 'IDDPM', 'cGAN (generator 1)' ... -> group -> samples
     predictions: pd.DataFrame  # of all cells, from `run_audited_plan`
-    linear: pd.DataFrame  # of the cells of Tables 2 and 3 without mixup, by the linear judge
+    judged: dict[str, pd.DataFrame]  # further judge, 'linear' or 'frozen' -> its predictions
 
     def of(self, name: str) -> pd.DataFrame:
         "The predictions of 'within', 'share', 'scarce', 'cross' or 'adapt'."
         return self.predictions[self.predictions["experiment"] == name]
+
+    def judged_of(self, name: str) -> dict[str, pd.DataFrame]:
+        "What the further judges say of the same."
+        return {judge: p[p["experiment"] == name] for judge, p in self.judged.items()}
 
     def generators(self) -> pd.DataFrame:
         "The generators: whose, for which speaker group, how many speakers they heard."
@@ -156,6 +161,22 @@ class Experiment:
                               "synthetic segments": len(one.segments)}
                              for source, groups in self.made.items()
                              for group, one in groups.items()])
+
+# %% ../../nbs/04_recognition/14_experiments.ipynb #2b7e1432
+def further_judges(
+    cells: list[Cell],  # of a plan
+    pools: dict[str, Segments],  # where their rows point
+    settings: Settings,  # of mixup; the frozen model, if there is one
+    device: str = "cpu",  # 'cpu' or 'cuda'
+    vocoder: str = "",  # of what the frozen model hears; '' = Griffin-Lim
+) -> dict[str, pd.DataFrame]:  # 'linear', and 'frozen' where one is named -> predictions
+    "What the judges beside the CNN-BLSTM say of every cell."
+    alpha = settings.classifier.mixup
+    judged = {"linear": linear_predictions(cells, pools, alpha=alpha)}
+    if model := settings.protocol.frozen:
+        listen = frozen_listener(model, vocoder, settings, device)
+        judged["frozen"] = linear_predictions(cells, pools, listen, alpha)
+    return judged
 
 # %% ../../nbs/04_recognition/14_experiments.ipynb #75dbbda6
 def within_corpus(
@@ -178,8 +199,8 @@ def within_corpus(
         pools |= part
         cells += low_resource_cells(real, folds, fraction, counts, protocol, few)
     predictions = run_audited_plan(cells, pools, settings, device, "Table 2")
-    return Experiment(arms, tuple(folds), made, predictions, linear_predictions(
-        (cell for cell in cells if cell.experiment == "within"), pools))
+    return Experiment(arms, tuple(folds), made, predictions,
+                      further_judges(cells, pools, settings, device, vocoder))
 
 # %% ../../nbs/04_recognition/14_experiments.ipynb #21ad85ad
 def cross_corpus(
@@ -203,5 +224,5 @@ def cross_corpus(
     for corpus in adapted:
         cells += adaptation_cells(real, corpus, synthetic, protocol, adaptation_arms(arms))
     predictions = run_audited_plan(cells, pools, settings, device, "Table 3 and Fig. 4")
-    return Experiment(arms, (), made, predictions, linear_predictions(
-        (cell for cell in cells if cell.experiment == "cross"), pools))
+    return Experiment(arms, (), made, predictions,
+                      further_judges(cells, pools, settings, device, vocoder))
