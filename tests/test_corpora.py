@@ -116,7 +116,7 @@ def test_crema_d_of_full_size_under_both_label_sets(tmp_path):
     (root / "processedResults" / "summaryTable.csv").write_text(
         '"","FileName","VoiceVote","VoiceLevel"\n' + "\n".join(votes))
     m = quiet_corpus("CREMA-D", root, labels="votes")
-    agreed = {n: corpora._CREMA_VOTES[v] for n, v in heard.items() if v in corpora._CREMA_VOTES}
+    agreed = {n: corpora._CREMA_VOTES[v] for n, v in heard.items() if v in "AHNS"}
     agreed.pop("1076_MTI_SAD_XX", None)
     assert dict(zip(m.utterance, m.emotion, strict=True)) == agreed
 

@@ -51,10 +51,15 @@ class Reading:
         self,
         corpus: str,  # the corpus's name, written into every row
         folder: Path,  # the corpus's own folder
+        emotions: tuple[str, ...] = EMOTIONS,  # that are wanted; (): all that the corpus has
     ) -> None:
-        self.corpus, self.folder = corpus, Path(folder)
+        self.corpus, self.folder, self.emotions = corpus, Path(folder), emotions
         self.rows: list[dict[str, Any]] = []
         self.rejected: list[dict[str, str]] = []
+
+    def wants(self, emotion: str) -> bool:
+        "Whether an emotion is asked for; '' is a label that is none."
+        return bool(emotion) and (not self.emotions or emotion in self.emotions)
 
     def keep(self, path: str, **columns: Any) -> None:
         "Note an utterance; its header is read when all are known."
@@ -252,7 +257,8 @@ def as_manifest(
 # %% ../../nbs/01_speech/00_corpora.ipynb #eb5f3105
 _GENDERS = {"F": "female", "M": "male"}
 _IEMOCAP_CODES = {"ang": "angry", "hap": "happy", "exc": "happy", "neu": "neutral", "sad": "sad",
-                  "fru": "", "fea": "", "sur": "", "dis": "", "oth": "", "xxx": ""}  # '' = not used
+                  "fru": "frustrated", "fea": "fearful", "sur": "surprised",
+                  "dis": "disgusted", "oth": "", "xxx": ""}  # '' = no agreed emotion
 _IEMOCAP_TURN = re.compile(r"(Ses0([1-5]))[FM]_(?:impro|script)\d\d[a-z]?(?:_\d[a-z]?)?_"
                            r"([FM])[X\d]*\d+", re.ASCII)
 _IEMOCAP_LABEL = re.compile(r"\[\s*[\d.]+\s*-\s*[\d.]+\s*\]\s+(\S+)\s+(\w+)\s+"
@@ -262,7 +268,7 @@ _IEMOCAP_LABEL = re.compile(r"\[\s*[\d.]+\s*-\s*[\d.]+\s*\]\s+(\S+)\s+(\w+)\s+"
 def _iemocap_labels(
     reading: Reading,  # gets a report of damaged lines
     path: str,  # EmoEvaluation/<dialog>.txt
-) -> dict[str, str]:  # turn to emotion; '' for a class that is not used
+) -> dict[str, str]:  # turn to emotion; '' where there is none
     "The agreed labels of one dialog; a turn's line starts with its times in brackets."
     labels = {}
     for number, line in enumerate(_read_lines(reading, path), 1):
@@ -304,7 +310,7 @@ def read_iemocap(reading: Reading) -> None:
         elif _is_audio(path) and _IEMOCAP_TURN.fullmatch(name):
             clips.setdefault(name, []).append(path)
     for turn, emotion in labels.items():
-        if not emotion:
+        if not reading.wants(emotion):
             continue
         match = _IEMOCAP_TURN.fullmatch(turn)
         assert match  # _iemocap_labels passes no other
@@ -325,7 +331,7 @@ _MSP_LABEL = re.compile(r"(\S+?)\.avi\s*;\s*([^\s;]+)\s*;\s*A:[^;]*;\s*V:[^;]*;\
 def _msp_labels(
     reading: Reading,  # gets a report of damaged lines
     path: str,  # Evalution.txt or Evaluation.txt
-) -> dict[str, str]:  # turn (without 'MSP-IMPROV-') to emotion; '' for a class that is not used
+) -> dict[str, str]:  # turn (without 'MSP-IMPROV-') to emotion; '' where there is none
     "The agreed labels; the lines of single raters start otherwise and are passed over."
     labels = {}
     for number, line in enumerate(_read_lines(reading, path), 1):
@@ -357,7 +363,7 @@ def read_msp_improv(reading: Reading) -> None:
         elif turn and _is_audio(path):
             clips.setdefault(turn[1], []).append(path)
     for name, emotion in labels.items():
-        if not emotion:
+        if not reading.wants(emotion):
             continue
         match = _MSP_TURN.fullmatch(f"MSP-IMPROV-{name}")
         assert match  # _msp_labels passes no other
@@ -369,7 +375,8 @@ def read_msp_improv(reading: Reading) -> None:
             reading.reject(name, "a label without a clip", "restore the clip")
 
 # %% ../../nbs/01_speech/00_corpora.ipynb #5c6d014c
-CREMA_CODES = {"ANG": "angry", "HAP": "happy", "NEU": "neutral", "SAD": "sad", "DIS": "", "FEA": ""}
+CREMA_CODES = {"ANG": "angry", "HAP": "happy", "NEU": "neutral", "SAD": "sad", "DIS": "disgusted",
+               "FEA": "fearful"}
 CREMA_NAME = re.compile(r"(1\d{3})_([A-Z]{3})_([A-Z]{3})_(XX?|LO|MD|HI)", re.ASCII)
 CREMA_TEXTS = {
     "IEO": "It's eleven o'clock.", "TIE": "That is exactly what happened.",
@@ -384,13 +391,14 @@ CREMA_FEMALE = {1000 + n for n in (
 _CREMA_SILENT = {"1076_MTI_SAD_XX"}
 
 # %% ../../nbs/01_speech/00_corpora.ipynb #2c874fc5
-_CREMA_VOTES = {"A": "angry", "H": "happy", "N": "neutral", "S": "sad"}
+_CREMA_VOTES = {"A": "angry", "D": "disgusted", "F": "fearful", "H": "happy", "N": "neutral",
+                "S": "sad"}
 
 
 def _crema_votes(
     reading: Reading,  # gets a report of tables that cannot be read
     paths: Iterable[str],  # of summaryTable.csv, in whatever folder
-) -> dict[str, str]:  # clip to emotion; '' for ties and the classes beyond the four
+) -> dict[str, str]:  # clip to emotion; '' for ties
     "The listeners' majority vote for each clip, of those who only heard the voice."
     votes = {}
     for path in paths:
@@ -422,16 +430,16 @@ def read_crema_d(
             reading.reject(path, "not a name of CREMA-D", "restore the clip's name or move it away")
             continue
         emotion = CREMA_CODES[match[3]] if labels == "intended" else votes.get(name, "")
-        if emotion and name in _CREMA_SILENT:
+        if reading.wants(emotion) and name in _CREMA_SILENT:
             reading.reject(path, "the silent clip of CREMA-D", "nothing: it is known and left out")
-        elif emotion:
+        elif reading.wants(emotion):
             gender = "female" if int(match[1]) in CREMA_FEMALE else "male"
             reading.keep(path, speaker=match[1], gender=gender, emotion=emotion,
                          text=CREMA_TEXTS[match[2]])
 
 # %% ../../nbs/01_speech/00_corpora.ipynb #a7b909c9
-RAVDESS_CODES = {"01": "neutral", "02": "", "03": "happy", "04": "sad", "05": "angry", "06": "",
-                 "07": "", "08": ""}
+RAVDESS_CODES = {"01": "neutral", "02": "calm", "03": "happy", "04": "sad", "05": "angry",
+                 "06": "fearful", "07": "disgusted", "08": "surprised"}
 RAVDESS_TEXTS = {"01": "Kids are talking by the door.", "02": "Dogs are sitting by the door."}
 _RAVDESS_NAME = re.compile(r"(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)", re.ASCII)
 
@@ -466,7 +474,7 @@ def read_ravdess(reading: Reading) -> None:
         if match[1] != "03":  # 01 and 02: the same takes, recorded with a picture
             others[os.path.dirname(path), match[1]] += 1
             continue
-        if match[2] == "01" and emotion:
+        if match[2] == "01" and reading.wants(emotion):
             reading.keep(path, speaker=actor, gender="male" if int(actor) % 2 else "female",
                          emotion=emotion, text=RAVDESS_TEXTS[match[5]])
     for (folder, modality), n in others.items():
@@ -479,7 +487,8 @@ def read_ravdess(reading: Reading) -> None:
         reading.reject(path, f"byte for byte the same as {first}", "nothing: it is left out")
 
 # %% ../../nbs/01_speech/00_corpora.ipynb #2dacb51a
-_EMODB_CODES = {"W": "angry", "F": "happy", "N": "neutral", "T": "sad", "L": "", "E": "", "A": ""}
+_EMODB_CODES = {"W": "angry", "F": "happy", "N": "neutral", "T": "sad", "L": "bored",
+                "E": "disgusted", "A": "fearful"}
 _EMODB_NAME = re.compile(r"(\d\d)([ab]\d\d)([A-Z])([a-z]?)", re.ASCII)
 _EMODB_FEMALE = {"08", "09", "13", "14", "16"}
 _EMODB_TEXTS = {
@@ -501,7 +510,7 @@ def read_emodb(reading: Reading) -> None:
         match = _EMODB_NAME.fullmatch(Path(path).stem)
         if not match or match[3] not in _EMODB_CODES:
             reading.reject(path, "not a name of EmoDB", "restore the clip's name or move it away")
-        elif emotion := _EMODB_CODES[match[3]]:
+        elif reading.wants(emotion := _EMODB_CODES[match[3]]):
             gender = "female" if match[1] in _EMODB_FEMALE else "male"
             reading.keep(path, speaker=match[1], gender=gender, emotion=emotion,
                          text=_EMODB_TEXTS.get(match[2], ""))
@@ -518,10 +527,10 @@ def read_urdu(reading: Reading) -> None:
         folder = os.path.basename(os.path.dirname(path)).lower()
         if not match:
             reading.reject(path, "not a name of URDU", "restore the clip's name or move it away")
-        elif folder in EMOTIONS and folder != _URDU_CODES[match[3].upper()]:
+        elif folder in _URDU_CODES.values() and folder != _URDU_CODES[match[3].upper()]:
             reading.reject(path, "its name and its folder name two emotions",
                            "move it to the right folder")
-        else:
+        elif reading.wants(_URDU_CODES[match[3].upper()]):
             reading.keep(path, speaker=match[1].upper(), gender=_GENDERS[match[2].upper()],
                          emotion=_URDU_CODES[match[3].upper()])
 
@@ -566,6 +575,8 @@ def check_counts(
         for part, subset in parts.items():
             counts = _PUBLISHED_PARTS.get(corpus, {}).get(part) if part != "all" else published
             for i, emotion in enumerate(EMOTIONS):
+                if emotion not in (manifest.attrs.get("emotions") or EMOTIONS):
+                    continue  # nobody asked for it
                 expected = counts[i] if published and counts else np.nan
                 if part == "all":
                     expected -= _LEFT_OUT.get((corpus, emotion), 0)
@@ -635,12 +646,13 @@ def read_corpus(
     name: str,  # one of CORPORA, in any case
     folder: Path | str,  # that corpus's own folder
     labels: str = "intended",  # CREMA-D also has 'votes'
-) -> pd.DataFrame:  # MANIFEST_COLUMNS; attrs: 'rejected' (file, fault, fix), 'standin', 'labels'
-    "Read a corpus's own folder into a manifest, one row per utterance of the four emotions."
+    emotions: tuple[str, ...] = EMOTIONS,  # that are wanted; (): all that the corpus has
+) -> pd.DataFrame:  # MANIFEST_COLUMNS; attrs: 'rejected' (file, fault, fix), 'standin' ...
+    "Read a corpus's own folder into a manifest, one row per utterance of the emotions asked for."
     name = corpus_name(name)
     folder = as_folder(folder, f"that holds {name}")
     one_of("label set", labels, ("intended", "votes") if name == "CREMA-D" else ("intended",))
-    reading, (reader, layout) = Reading(name, folder), _READERS[name]
+    reading, (reader, layout) = Reading(name, folder, emotions), _READERS[name]
     options = {"labels": labels} if name == "CREMA-D" else {}
     reader(reading, **options)
     manifest = as_manifest(reading)
@@ -648,7 +660,7 @@ def read_corpus(
         why = "".join(f" ({r['file']}: {r['fault']})" for r in reading.rejected[:1])
         raise EmodiffError(f"no usable utterance of {name} below {folder}{why}; expected {layout}.")
     manifest.attrs["standin"] = (folder / STANDIN_NOTE).exists()
-    manifest.attrs["labels"] = labels
+    manifest.attrs["labels"], manifest.attrs["emotions"] = labels, emotions
     _warn_of_missing(check_counts(manifest))
     return manifest
 

@@ -218,11 +218,11 @@ def _download_files(
     folder: Path,  # the corpus's own folder
     n_jobs: int = 8,  # connections
 ) -> None:
-    "CREMA-D: the clips of the four emotions, each compared with its Git LFS pointer."
+    "CREMA-D: the clips of its six emotions, each compared with its Git LFS pointer."
     table = folder / "processedResults" / "summaryTable.csv"
     _fetch_file(f"{source.pointers}/processedResults/summaryTable.csv", "", table, quiet=True)
     found = re.finditer(CREMA_NAME.pattern, decode_text(table.read_bytes()))
-    names = list(dict.fromkeys(m[0] for m in found if CREMA_CODES.get(m[3])))
+    names = list(dict.fromkeys(m[0] for m in found if m[3] in CREMA_CODES))
     if not names:
         raise EmodiffError(f"{table} names no clips; remove it and run the download again.")
 

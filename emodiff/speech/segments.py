@@ -38,7 +38,7 @@ from emodiff.base.core import (
     versions,
     write_json,
 )
-from ..base.settings import EMOTIONS, Features, to_dict
+from ..base.settings import Features, label_set, to_dict
 from ..base.workers import end_with_parent
 from .corpora import corpus_name, counted, find_corpus
 from .features import BrokenClip, check_file, load_audio, log_mels, scale
@@ -52,13 +52,17 @@ class Segments:
     mels: np.ndarray  # float16 (N, n_mels, frames) in [-1, 1], often memory-mapped
     table: pd.DataFrame  # N rows: the manifest's columns, segment, frames, synthetic
     folder: Path | None = None  # where they lie on disk, if they do
+    emotions: tuple[str, ...] = ()  # the label set, sorted; (): `label_set` of the table
 
     def __post_init__(self) -> None:
-        "Both halves must agree."
+        "Both halves must agree; the label set is known from here on."
         if len(self.mels) != len(self.table):
             raise EmodiffError(f"{len(self.mels)} Mels and {len(self.table)} rows do not "
                                "belong together; make the segments again.")
         self.table = self.table.reset_index(drop=True)
+        if not self.emotions:
+            self.emotions = label_set(self.table["emotion"].unique() if "emotion" in self.table
+                                      else ())
 
     def __len__(self) -> int:
         return len(self.table)
@@ -67,24 +71,29 @@ class Segments:
         "The chosen segments, in the order asked for."
         rows = np.asarray(rows)
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.int64)
-        return Segments(self.mels[rows], self.table.iloc[rows])
+        return Segments(self.mels[rows], self.table.iloc[rows], emotions=self.emotions)
 
 # %% ../../nbs/01_speech/05_segments.ipynb #a5b30f50
 def concat(parts: Iterable[Segments]) -> Segments:
-    "Segments one after another; a column that one of them lacks is filled with NaN."
+    "Segments one after another, with all their classes; a column that one lacks is NaN there."
     parts = list(parts)
     if not parts:
         raise EmodiffError("nothing to concatenate; give at least one Segments.")
     return Segments(np.concatenate([p.mels for p in parts]),
-                    pd.concat([p.table for p in parts], ignore_index=True))
+                    pd.concat([p.table for p in parts], ignore_index=True),
+                    emotions=tuple(sorted(set().union(*(p.emotions for p in parts)))))
 
 # %% ../../nbs/01_speech/05_segments.ipynb #df02d51c
-def labels_of(segments: Segments) -> np.ndarray:
-    "Class numbers of segments, (N,) int64, in the order of EMOTIONS."
-    numbers = segments.table["emotion"].map({e: i for i, e in enumerate(EMOTIONS)})
+def labels_of(
+    segments: Segments,
+    emotions: tuple[str, ...] = (),  # the classes; (): the segments' own
+) -> np.ndarray:  # (N,) int64
+    "Class numbers of segments, in the order of the label set."
+    emotions = emotions or segments.emotions
+    numbers = segments.table["emotion"].map({e: i for i, e in enumerate(emotions)})
     if numbers.isna().any():
-        wrong = sorted(set(segments.table.loc[numbers.isna(), "emotion"]))
-        raise EmodiffError(f"emotion {wrong[0]!r} is none of {', '.join(EMOTIONS)}; map it to one "
+        wrong = sorted(set(segments.table.loc[numbers.isna(), "emotion"].astype(str)))
+        raise EmodiffError(f"emotion {wrong[0]!r} is none of {', '.join(emotions)}; map it to one "
                            "of these or drop its rows.")
     return numbers.to_numpy(np.int64, copy=True)
 
@@ -130,17 +139,23 @@ def _write_csv(table: pd.DataFrame, path: Path) -> None:
         tmp.write_bytes(text.encode("utf-8", "surrogateescape"))
 
 # %% ../../nbs/01_speech/05_segments.ipynb #41902620
+_PARTS = ("mels.npy", "table.csv", "columns.json", "emotions.json")
+
+
 def save_segments(
     segments: Segments,
-    folder: Path | str,  # made if missing; gets mels.npy, table.csv and columns.json
+    folder: Path | str,  # made if missing; gets the files of _PARTS and sums.json
 ) -> Path:
     "Write segments where `load_segments` finds them."
     folder = Path(folder)
+    sweep(folder)
     kinds = {name: str(kind) for name, kind in segments.table.dtypes.items()}
     with atomic(folder / "mels.npy") as tmp, tmp.open("wb") as f:
         np.lib.format.write_array(f, np.asarray(segments.mels, np.float16), allow_pickle=False)
     _write_csv(segments.table, folder / "table.csv")
     write_json(folder / "columns.json", kinds)
+    write_json(folder / "emotions.json", list(segments.emotions))
+    write_json(folder / "sums.json", add_sum({name: digest(folder / name) for name in _PARTS}))
     return folder
 
 # %% ../../nbs/01_speech/05_segments.ipynb #16fe3523
@@ -152,10 +167,26 @@ def _map(path: Path) -> np.ndarray:
         array = np.load(path, allow_pickle=False)
     return array
 
+# %% ../../nbs/01_speech/05_segments.ipynb #16fe3524
+def _check_sums(folder: Path) -> None:
+    "An error where a folder of segments is not as it was written."
+    again = "make it again with the command that made it"
+    path = folder / "sums.json"
+    if not path.exists():
+        raise EmodiffError(f"{folder} does not hold segments that were written to their end; "
+                           f"{again}, or name another folder.")
+    sums = check_sum(path.read_bytes()) or {}
+    for name in _PARTS:
+        if not (folder / name).is_file() or digest(folder / name) != sums.get(name):
+            raise EmodiffError(f"{folder / name} is damaged, or was changed after it was written; "
+                               f"{again}.")
+
 # %% ../../nbs/01_speech/05_segments.ipynb #3c59a843
 def load_segments(folder: Path | str) -> Segments:
     "Segments that `save_segments` wrote, their Mels memory-mapped."
     folder = Path(folder)
+    if not folder.is_relative_to(runs_dir()):  # there, the run cache has looked already
+        _check_sums(folder)
     try:
         kinds = json.loads((folder / "columns.json").read_text("utf-8"))
         table = pd.read_csv(folder / "table.csv", dtype=str, keep_default_na=False,
@@ -164,8 +195,9 @@ def load_segments(folder: Path | str) -> Segments:
             if kind not in ("str", "object", "string"):
                 values = table[name].replace("", "nan") if kind.startswith("float") else table[name]
                 table[name] = values == "True" if kind == "bool" else values.astype(kind)
-        return Segments(_map(folder / "mels.npy"), table, folder)
-    except (OSError, ValueError, KeyError) as e:
+        emotions = tuple(map(str, json.loads((folder / "emotions.json").read_text("utf-8"))))
+        return Segments(_map(folder / "mels.npy"), table, folder, emotions)
+    except (OSError, ValueError, KeyError, TypeError) as e:
         raise EmodiffError(f"{folder} does not hold segments ({e}); make them with "
                            "prepare or save_segments.") from e
 
@@ -377,6 +409,7 @@ def prepare(
     manifest: pd.DataFrame,  # one row per utterance; column 'path'
     settings: Features,
     jobs: int = 2,  # processes; the bytes do not depend on it
+    emotions: tuple[str, ...] = (),  # the label set; (): `label_set` of the manifest
 ) -> Segments:  # memory-mapped, in the manifest's order; broken clips are in folder/rejected.csv
     "The segments of a corpus, from the run cache where content and settings are known there."
     if "path" not in manifest or not len(manifest):
@@ -409,7 +442,8 @@ def prepare(
     if rejected:
         warnings.warn(f"{rejected} of {len(paths)} clips cannot be used; "
                       f"{run.folder / 'rejected.csv'} says why", stacklevel=2)
-    return Segments(_map(run.folder / "mels.npy"), table, run.folder)
+    emotions = emotions or label_set(manifest["emotion"] if "emotion" in manifest else ())
+    return Segments(_map(run.folder / "mels.npy"), table, run.folder, emotions)
 
 # %% ../../nbs/01_speech/05_segments.ipynb #55da89bc
 def chosen_corpora(
@@ -433,12 +467,12 @@ def chosen_corpora(
 def real_segments(
     chapter: Chapter,  # from base.chapter.open_chapter
     *names: str,  # corpora, e.g. 'IEMOCAP'; all different
-) -> list[Segments]:  # one per name, of the four emotions
+) -> list[Segments]:  # one per name, of the settings' emotions
     "Read corpora and prepare their segments, real or stand-in; all names are checked first."
     known = chosen_corpora(chapter.corpora_dir, *names)
-    jobs = chapter.settings.protocol.jobs
-    return [drop_repeats(prepare(load_corpus(name, chapter.corpora_dir, chapter.settings.standin),
-                                 chapter.settings.features, jobs=jobs)) for name in known]
+    s = chapter.settings
+    return [drop_repeats(prepare(load_corpus(name, chapter.corpora_dir, s.standin, s.emotions),
+                                 s.features, s.protocol.jobs, s.emotions)) for name in known]
 
 # %% ../../nbs/01_speech/05_segments.ipynb #08fce89c
 def opening(
@@ -455,6 +489,6 @@ def opening(
     for segments in corpora:
         whole = segments.table.drop_duplicates(["corpus", "utterance"])
         rows.append({"corpus": whole["corpus"].iloc[0], "speakers": whole["speaker"].nunique(),
-                     **{e: int((whole["emotion"] == e).sum()) for e in EMOTIONS},
+                     **{e: int((whole["emotion"] == e).sum()) for e in s.emotions},
                      "utterances": len(whole), "segments": len(segments)})
     return pd.DataFrame(rows)

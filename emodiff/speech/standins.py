@@ -406,7 +406,8 @@ def _plan_crema_d(plan: _StandinPlan, settings: Standin) -> None:
     "CREMA-D's layout; one clip is silent."
     women = [n for n in range(1001, 1092) if n in CREMA_FEMALE]
     men = [n for n in range(1001, 1092) if n not in CREMA_FEMALE]
-    codes = {**{e: c for c, e in CREMA_CODES.items() if e}, "fear": "FEA", "disgust": "DIS"}
+    codes = {e: c for c, e in CREMA_CODES.items() if e in EMOTIONS}
+    codes |= {"fear": "FEA", "disgust": "DIS"}
     first = [("IEO", "LO"), ("IEO", "MD"), ("IEO", "HI")]
     every = [(s, level) for level in ("XX", "LO", "MD", "HI") for s in CREMA_TEXTS]
     for i in range(settings.speakers):
@@ -426,7 +427,8 @@ def _plan_crema_d(plan: _StandinPlan, settings: Standin) -> None:
 # %% ../../nbs/01_speech/01_standins.ipynb #5f0e14a8
 def _plan_ravdess(plan: _StandinPlan, settings: Standin) -> None:
     "RAVDESS's layout; calm and other classes beside the four, neutral without strong intensity."
-    codes = {**{e: c for c, e in RAVDESS_CODES.items() if e}, "calm": "02", "fear": "06"}
+    codes = {e: c for c, e in RAVDESS_CODES.items() if e in EMOTIONS}
+    codes |= {"calm": "02", "fear": "06"}
     for i in range(settings.speakers):
         gender = ("male", "female")[i % 2]
         voice = _standin_voice(plan.seed, plan.corpus, i // 2, f"{i + 1:02d}", gender)
@@ -525,11 +527,12 @@ def load_corpus(
     name: str,  # one of CORPORA
     corpora_dir: Path | str | None = None,  # holds one folder per corpus; None: the stand-ins
     standin: Standin = Standin(),  # noqa: B008  size of the stand-ins
+    emotions: tuple[str, ...] = EMOTIONS,  # that are wanted; (): all that the corpus has
 ) -> pd.DataFrame:  # a manifest
     "The manifest of a corpus, or of its stand-in, which is made when it is missing."
     name = corpus_name(name)
     if corpora_dir is not None:
-        return read_corpus(name, find_corpus(corpora_dir, name))
+        return read_corpus(name, find_corpus(corpora_dir, name), emotions=emotions)
     if name not in STANDINS:
         raise EmodiffError(f"{name} has no stand-in: it is open to all; name the folder that holds "
                            f"it (corpora_dir), or choose one of: {', '.join(STANDINS)}.")
@@ -543,4 +546,4 @@ def load_corpus(
     folder = make_standins(shared / key, standin, [name])
     with warnings.catch_warnings():  # the traps that were put in are known
         warnings.simplefilter("ignore", UserWarning)
-        return read_corpus(name, folder / name)
+        return read_corpus(name, folder / name, emotions=emotions)
