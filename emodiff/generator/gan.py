@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..base.settings import EMOTIONS, Denoiser, Gan, Settings
+from ..base.settings import Denoiser, Gan, Settings
 from .denoiser import DenoiserNet
 
 # %% ../../nbs/02_generator/10_gan.ipynb #736585ef
@@ -139,14 +139,14 @@ class GanGenerator(nn.Module):
 class GanCritic(nn.Module):
     "D(x, y), and guesses of emotion and speaker."
 
-    def __init__(self, width: int, speakers: int, shape: tuple[int, int] = (80, 256)):
+    def __init__(self, width: int, speakers: int, shape: tuple[int, int] = (80, 256),
+                 classes: int = 4):
         super().__init__()
         mels, frames = shape
         self.convs = nn.ModuleList([nn.Conv1d(mels, width // 2, 8, 4, 2),
                                     nn.Conv1d(width // 2, width, 8, 4, 2),
                                     nn.Conv1d(width, width, 4, 2, 1)])
         self.last = nn.Linear(width * (frames // 32) + 1, width)
-        classes = len(EMOTIONS)
         self.verdict = nn.Linear(width, 1)
         self.emotion, self.speaker = nn.Linear(width, classes), nn.Linear(width, speakers)
         self.match = nn.ModuleList(nn.Linear(n, width, bias=False) for n in (classes, speakers))
@@ -169,15 +169,15 @@ def build_gan(
     width: int,  # of the generator
     speakers: int,
     shape: tuple[int, int] = (80, 256),
+    classes: int = 4,  # emotions
 ) -> nn.ModuleDict:  # generator, critic, and the CycleGAN's way back
     "The networks of a GAN."
-    classes = len(EMOTIONS)
     if kind != "CycleGAN":
         nets = {"generator": GanGenerator(s, width, (classes, speakers), shape)}
     else:
         nets = {name: GanGenerator(s, width, (classes,), shape, reads=True)
                 for name in ("generator", "back")}
-    return nn.ModuleDict(nets | {"critic": GanCritic(s.critic, speakers, shape)})
+    return nn.ModuleDict(nets | {"critic": GanCritic(s.critic, speakers, shape, classes)})
 
 # %% ../../nbs/02_generator/10_gan.ipynb #279384a7
 def count_parameters(nets: nn.ModuleDict, *names: str) -> int:
@@ -196,7 +196,7 @@ def denoiser_parameters(s: Denoiser, shape: tuple[int, int] = (80, 256)) -> int:
 # %% ../../nbs/02_generator/10_gan.ipynb #c5d4653b
 def fit_width(
     kind: str,  # one of GANS
-    settings: Settings,  # gan, and the denoiser to be matched
+    settings: Settings,  # gan, emotions, and the denoiser to be matched
     speakers: int,
     shape: tuple[int, int] = (80, 256),
 ) -> int:  # the generator's width
@@ -206,7 +206,7 @@ def fit_width(
     def size(width: int) -> int:
         "The generator's parameters at a width."
         with torch.device("meta"):
-            nets = build_gan(kind, settings.gan, width, speakers, shape)
+            nets = build_gan(kind, settings.gan, width, speakers, shape, len(settings.emotions))
         return count_parameters(nets, "generator", "back")
 
     # the count is a quadratic in the width, but for roundings

@@ -66,11 +66,11 @@ def _one_hot(numbers: Sequence[int] | np.ndarray, classes: int) -> Tensor:
     return F.one_hot(torch.from_numpy(np.asarray(numbers, np.int64)), classes).float()
 
 # %% ../../nbs/02_generator/11_gan_training.ipynb #2f15277c
-_NEUTRAL = EMOTIONS.index("neutral")
+_NEUTRAL = "neutral"  # what a CycleGAN starts from
 
 
 def _source_table(
-    emotion: np.ndarray,  # class numbers, (N,)
+    emotion: np.ndarray,  # (N,) text
     who: np.ndarray,  # speakers' numbers, (N,)
     speakers: int,
 ) -> tuple[list[list[int]], list[int]]:  # each speaker's neutral rows, filled up; how many
@@ -78,7 +78,7 @@ def _source_table(
     neutral = np.flatnonzero(emotion == _NEUTRAL)
     if not len(neutral):
         raise EmodiffError("a CycleGAN carries neutral speech over, and there is none to train on; "
-                           "add neutral utterances or choose another GAN.")
+                           "add utterances that are neutral, or choose another GAN.")
     own = [neutral[who[neutral] == i] for i in range(speakers)]
     own = [rows if len(rows) else neutral for rows in own]
     most = max(map(len, own))
@@ -92,7 +92,7 @@ class _GanJob:
     kind: str  # one of GANS
     settings: Settings
     mels: Tensor  # float16 (N, 80, frames), on the device
-    labels: tuple[Tensor, Tensor]  # emotion (N, 4) and speaker (N, S), each row one-hot
+    labels: tuple[Tensor, Tensor]  # emotion (N, classes) and speaker (N, S), each row one-hot
     sources: Tensor  # int64 (S, most): the neutral segments of each speaker; CycleGAN only
     counts: Tensor  # int64 (S,): how many of them there are
     device: str
@@ -132,15 +132,17 @@ def _set_up_gan(
     rows = np.flatnonzero(table["part"] == "training")
     mels, seen = mels[torch.from_numpy(rows)], table.iloc[rows].reset_index(drop=True)
     people, who = np.unique(_speaker_names(seen), return_inverse=True)
-    emotion = labels_of(Segments(mels.cpu().numpy(), seen))
-    sources = _source_table(emotion, who, len(people)) if kind == "CycleGAN" else ([[0]], [1])
-    labels = _one_hot(emotion, len(EMOTIONS)).to(device), _one_hot(who, len(people)).to(device)
+    classes = len(settings.emotions)
+    emotion = labels_of(Segments(mels.cpu().numpy(), seen), settings.emotions)
+    sources = (_source_table(seen["emotion"].to_numpy(str), who, len(people))
+               if kind == "CycleGAN" else ([[0]], [1]))
+    labels = _one_hot(emotion, classes).to(device), _one_hot(who, len(people)).to(device)
     starts, counts = (torch.tensor(x).to(device) for x in sources)
     job = _GanJob(kind, settings, mels, labels, starts, counts, device, seed)
     width = fit_width(kind, settings, len(people), shape)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for("gan", "weights", seed) % 2**63)
-        nets = build_gan(kind, settings.gan, width, len(people), shape).to(device)
+        nets = build_gan(kind, settings.gan, width, len(people), shape, classes).to(device)
     about = {"kind": kind, "shape": list(shape), "width": width, "speakers": people.tolist(),
              "corpora": sorted(seen["corpus"].astype(str).unique()), "segments": len(seen),
              "parameters": count_parameters(nets, "generator", "back"),
@@ -168,7 +170,7 @@ def _batch_rows(job: _GanJob, step: int) -> Tensor:
 class _GanBatch:
     "Mels and their labels, or those that they are made for."
     mels: Tensor  # (B, 80, frames)
-    labels: list[Tensor]  # emotion (B, 4) and speaker (B, S)
+    labels: list[Tensor]  # emotion (B, classes) and speaker (B, S)
 
     def __len__(self) -> int:
         return len(self.mels)
@@ -238,7 +240,7 @@ def _make_transfers(
     again = there(_noise_for(job, n - half, there, noise), [emotion[half:]], calm)
     cycle = (returned[:half] - u[:half]).abs().mean() + (again - x[half:]).abs().mean()
     neutral = torch.zeros_like(emotion[half:])
-    neutral[:, _NEUTRAL] = 1
+    neutral[:, job.settings.emotions.index(_NEUTRAL)] = 1
     judged = _GanBatch(torch.cat([made[:n], calm]),
                       [torch.cat([emotion, neutral]), torch.cat([speaker, speaker[half:]])])
     return judged, {"energy": energy_distance(made, x), "cycle": cycle,
@@ -322,7 +324,8 @@ def _gan_inputs(
     return {"kind": one_of("GAN", kind, GANS), "gan": to_dict(settings.gan),
             "steps": s.steps, "batch": s.batch, "validate": s.validate,
             "parameters": denoiser_parameters(settings.denoiser, tuple(segments.mels.shape[1:])),
-            "segments": segments_digest(segments), "seed": seed, "device": device.split(":")[0]}
+            "segments": segments_digest(segments), "seed": seed, "device": device.split(":")[0],
+            **({} if segments.emotions == EMOTIONS else {"emotions": segments.emotions})}
 
 # %% ../../nbs/02_generator/11_gan_training.ipynb #465e5826
 def train_gan(
@@ -335,6 +338,7 @@ def train_gan(
 ) -> Path:  # the folder: config.json, model.safetensors, history.csv, trained_on.csv
     "Train a GAN on segments; a killed training goes on where its last checkpoint is."
     device, folder = pick_device(device), Path(folder)
+    settings = replace(settings, emotions=segments.emotions)
     key = digest(_gan_inputs(kind, segments, settings, seed, device))
     if is_finished(folder, key):
         return folder
@@ -373,7 +377,7 @@ def _load_gan(
     tensors, _ = read_tensors(Path(folder) / "model.safetensors", device)
     settings, shape = from_dict(Settings, config["settings"]), tuple(config["shape"])
     net: Any = build_gan(config["kind"], settings.gan, config["width"], len(config["speakers"]),
-                         shape)["generator"]
+                         shape, len(settings.emotions))["generator"]
     try:
         net.load_state_dict(tensors)
     except RuntimeError as e:
@@ -382,12 +386,16 @@ def _load_gan(
     return net.to(device).eval().requires_grad_(False), config
 
 # %% ../../nbs/02_generator/11_gan_training.ipynb #46771561
-def _asked_labels(plan: pd.DataFrame, config: dict[str, Any]) -> list[Tensor]:
+def _asked_labels(
+    plan: pd.DataFrame,  # corpus, speaker, emotion
+    config: dict[str, Any],  # of the GAN
+    emotions: tuple[str, ...] = EMOTIONS,  # its label set
+) -> list[Tensor]:
     "The labels of a plan's rows, as the generator wants them."
     people = _speaker_names(plan)
     for emotion in plan["emotion"].unique():
-        one_of("emotion", emotion, EMOTIONS)
-    emotion = _one_hot([EMOTIONS.index(e) for e in plan["emotion"]], len(EMOTIONS))
+        one_of("emotion of this GAN", emotion, emotions)
+    emotion = _one_hot([emotions.index(e) for e in plan["emotion"]], len(emotions))
     if config["kind"] == "CycleGAN":
         return [emotion]
     for name in np.unique(people):
@@ -416,7 +424,7 @@ def _source_rows(
                            f"in {folder.name} was trained on; give the segments that it was "
                            "trained on.")
     table = source.table.reset_index(drop=True)
-    free = (table["emotion"] == "neutral") & rows.isin(known[trained_on["part"] == "training"])
+    free = (table["emotion"] == _NEUTRAL) & rows.isin(known[trained_on["part"] == "training"])
     if not free.any():
         raise EmodiffError("the source holds no neutral segment; give all segments that the "
                            "CycleGAN was trained on.")
@@ -445,7 +453,8 @@ def sample_gan(
     net, config = _load_gan(folder, device)
     if not len(plan):
         raise EmodiffError("the plan has no rows; ask for at least one sample.")
-    numbers, labels = sample_numbers(plan), _asked_labels(plan, config)
+    emotions = from_dict(Settings, config["settings"]).emotions
+    numbers, labels = sample_numbers(plan), _asked_labels(plan, config, emotions)
     rows = (_source_rows(source, plan, numbers, folder, seed)
             if config["kind"] == "CycleGAN" else None)
     seeds = [seed_for("gan sample", seed, n) for n in numbers]
@@ -459,4 +468,4 @@ def sample_gan(
             made = net(noise, [y[part].to(device) for y in labels], x)
             done.append(made.cpu().numpy().astype(np.float16))
             bar.update(len(made))
-    return samples_as_segments(np.concatenate(done), plan, numbers, settings.features)
+    return samples_as_segments(np.concatenate(done), plan, numbers, settings.features, emotions)

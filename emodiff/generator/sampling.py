@@ -457,6 +457,7 @@ def samples_as_segments(
     plan: pd.DataFrame,  # a row per sample
     numbers: np.ndarray,  # of the samples, from `sample_numbers`
     features: Features,
+    emotions: tuple[str, ...] = (),  # the label set of what made them; (): that of the plan
 ) -> Segments:  # the plan's columns and sample, utterance, segment, frames, seconds, synthetic
     "Samples of any generator as Segments."
     frames = end_of_speech(mels)
@@ -464,7 +465,8 @@ def samples_as_segments(
         mel[:, end:] = -1
     return Segments(mels, plan.reset_index(drop=True).assign(
         path="", utterance=[f"synthetic-{n}" for n in numbers], sample=numbers, segment=0,
-        frames=frames, seconds=frames * features.hop / features.sampling_rate, synthetic=True))
+        frames=frames, seconds=frames * features.hop / features.sampling_rate, synthetic=True),
+                    emotions=emotions)
 
 # %% ../../nbs/02_generator/09_sampling.ipynb #86bc40ca
 # the modules whose code decides a sample: part of its key in the run cache
@@ -501,7 +503,8 @@ def synthesise(
     mels = _draw_samples(generator, prompts.vectors, prompts.index,
                          [seed_for("sample", seed, n) for n in numbers], settings,
                          None if folder is None else Path(folder), key, begin, level)
-    return samples_as_segments(mels, plan, numbers, generator.settings.features)
+    return samples_as_segments(mels, plan, numbers, generator.settings.features,
+                               generator.settings.emotions)
 
 # %% ../../nbs/02_generator/09_sampling.ipynb #5be4c002
 def check_plan(

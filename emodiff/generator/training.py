@@ -39,7 +39,7 @@ from emodiff.base.core import (
     versions,
     write_text,
 )
-from ..base.settings import Settings, Training, to_dict
+from ..base.settings import EMOTIONS, Settings, Training, replace, to_dict
 from ..base.workers import ProcessGroup, join_processes
 from emodiff.generator.checkpoints import (
     CHECKPOINT_FORMAT,
@@ -622,7 +622,8 @@ def _generator_inputs(
     return {**parts, "segments": segments_digest(segments), "seed": seed,
             "device": device.split(":")[0],
             "precision": pick_precision(settings.training.precision, device),
-            **({"words": True} if words else {})}
+            **({"words": True} if words else {}),
+            **({} if segments.emotions == EMOTIONS else {"emotions": segments.emotions})}
 
 # %% ../../nbs/02_generator/07_training.ipynb #196d21e2
 def train_generator(
@@ -636,7 +637,7 @@ def train_generator(
 ) -> Path:  # the folder: config.json, model.safetensors, history.csv, trained_on.csv, README.md
     "Train a generator on segments; a killed training goes on where its last checkpoint is."
     group, device = join_processes(pick_device(device))
-    folder = Path(folder)
+    folder, settings = Path(folder), replace(settings, emotions=segments.emotions)
     key = digest(_generator_inputs(segments, settings, seed, device, words))
     if is_finished(folder, key):
         return folder
