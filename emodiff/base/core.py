@@ -65,17 +65,26 @@ def error_message(
     raise AssertionError(f"{getattr(function, '__name__', function)} raised no EmodiffError")
 
 # %% ../../nbs/00_base/00_core.ipynb #e52aacab
-def home() -> Path:
-    "The project's root: `EMODIFF_HOME`, else this package's checkout, else the current folder."
+def _root() -> Path | None:
+    "`EMODIFF_HOME`, else this package's checkout, else none."
     if os.environ.get("EMODIFF_HOME"):
         return Path(os.environ["EMODIFF_HOME"]).expanduser().resolve()
     root = Path(__file__).resolve().parents[2] if "__file__" in globals() else Path.cwd()
-    return root if (root / "settings.ini").exists() else Path.cwd()
+    return root if (root / "settings.ini").exists() else None
+
+# %% ../../nbs/00_base/00_core.ipynb #e52aacac
+def home() -> Path:
+    "The project's root: `EMODIFF_HOME`, else this package's checkout, else the current folder."
+    return _root() or Path.cwd()
 
 # %% ../../nbs/00_base/00_core.ipynb #632800be
 def data_dir() -> Path:
-    "Where corpora, caches and runs live."
-    return home() / "data"
+    "Where corpora, caches and runs live: the root's data/, or the system's folder for caches."
+    if root := _root():
+        return root / "data"
+    import platformdirs
+
+    return platformdirs.user_cache_path("emodiff")
 
 # %% ../../nbs/00_base/00_core.ipynb #1c1bba59
 def runs_dir() -> Path:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SAMPLERS', 'SAMPLING_CODE', 'sampling_chain', 'walk_chain', 'Ancestral', 'Ddim', 'Dpm', 'Generator',
            'shipped_generator', 'load_generator', 'Guided', 'SampleNoise', 'sample_numbers', 'samples_as_segments',
-           'synthesise', 'check_plan', 'mel_png', 'Speech', 'speak', 'vary_segments']
+           'synthesise', 'check_plan', 'mel_png', 'Speech', 'speech_request', 'speak', 'vary_segments']
 
 # %% ../../nbs/02_generator/09_sampling.ipynb #11934a66
 import base64
@@ -241,9 +241,9 @@ class Generator:
     def __call__(self, text: str | Sequence[str], emotion: str | Sequence[str] = "",
                  speaker: str | Sequence[str] = "", *, num_inference_steps: int | None = None,
                  guidance_scale: float | None = None, seed: int = 0, **more: Any) -> "Speech":
-        "Speech for one line or several, as `speak` makes it; `more` is corpus, sampler, unknown."
-        return speak(self, text, emotion, speaker, num_inference_steps=num_inference_steps,
-                     guidance_scale=guidance_scale, seed=seed, **more)
+        "Speech for one line or several; `more` is corpus, gender, sampler, unknown."
+        return speak(self, text, emotion, speaker, seed, guidance_scale=guidance_scale,
+                     num_inference_steps=num_inference_steps, **more)
 
 # %% ../../nbs/02_generator/09_sampling.ipynb #fc6f7b2a
 def _known_speakers(
@@ -518,7 +518,7 @@ def check_plan(
         if strange and len(known):
             raise EmodiffError(f"the generator knows no {column} {printable(strange[0])!r}; it "
                                f"knows: {printable(', '.join(sorted(set(known))))}; leave it empty "
-                               f"for any {column}, or say that an unknown one is meant.")
+                               f"for any {column}, or ask with unknown=True (--unknown).")
     pairs = set(zip(people["corpus"], people["speaker"], strict=True))
     for corpus, speaker in zip(plan.get("corpus", ()), plan["speaker"], strict=False):
         if speaker and corpus and pairs and (corpus, speaker) not in pairs:
@@ -642,7 +642,7 @@ def _utterance_html(mel: np.ndarray, wave: np.ndarray, row: dict[str, Any], rate
             f'src="data:audio/wav;base64,{code[1]}"></audio></figure>')
 
 # %% ../../nbs/02_generator/09_sampling.ipynb #5be4c00e
-def speak(
+def speech_request(
     generator: Generator,
     text: str | Sequence[str],  # a line, or several; a sample lasts three seconds
     emotion: str | Sequence[str] = "",  # for all lines, or one for each; '' = any
@@ -653,19 +653,31 @@ def speak(
     num_inference_steps: int | None = None,  # network passes; None: the generator's own
     guidance_scale: float | None = None,  # w, weight of the condition; 1 = none
     sampler: str | None = None,  # 'ancestral', 'ddim' or 'dpm'
-    seed: int = 0,  # of the noise
     unknown: bool = False,  # an emotion or speaker that it never met is meant
-) -> Speech:
-    "Speech for one line or several: what a call of the generator gives."
-    columns = {"corpus": corpus, "speaker": speaker, "gender": gender, "emotion": emotion,
-               "text": text}
-    plan = _lines_plan(columns)
+) -> tuple[pd.DataFrame, Sampling]:  # a row per line, complete; how to sample
+    "What is asked of a generator, checked: nothing is computed yet."
+    plan = _lines_plan({"corpus": corpus, "speaker": speaker, "gender": gender,
+                        "emotion": emotion, "text": text})
     if not unknown:
         check_plan(plan, generator)
     asked = {"steps": num_inference_steps, "guidance": guidance_scale, "sampler": sampler}
     settings = replace(generator.settings.sampling,
                        **{k: v for k, v in asked.items() if v is not None})
-    made = synthesise(generator, _complete_plan(plan, generator), settings, seed)
+    sampling_chain(generator.chain, settings.sampler, settings.steps)  # an error for too many
+    return _complete_plan(plan, generator), settings
+
+# %% ../../nbs/02_generator/09_sampling.ipynb #5be4c010
+def speak(
+    generator: Generator,
+    text: str | Sequence[str],  # a line, or several
+    emotion: str | Sequence[str] = "",  # for all lines, or one for each
+    speaker: str | Sequence[str] = "",  # for all lines, or one for each
+    seed: int = 0,  # of the noise
+    **options: Any,  # those of `speech_request`
+) -> Speech:
+    "Speech for one line or several: what a call of the generator gives."
+    plan, settings = speech_request(generator, text, emotion, speaker, **options)
+    made = synthesise(generator, plan, settings, seed)
     return Speech(made, generator.settings.features, generator.wave_maker)
 
 # %% ../../nbs/02_generator/09_sampling.ipynb #3a3cc1b1
