@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['SCORES', 'MEASURES', 'FEWEST_SPEAKERS', 'CHANCE', 'ArmCounts', 'speaker_counts', 'pooled_uar', 'segment_uar',
-           'scores', 'Estimate', 'interval_of', 'arm_estimate', 'estimate_gain', 'gain', 'interval_p', 'holm',
-           'summarise', 'runs_table', 'folds_table']
+           'scores', 'shared_variance', 'total_variance', 'Estimate', 'interval_of', 'arm_estimate', 'estimate_gain',
+           'gain', 'interval_p', 'holm', 'summarise', 'runs_table', 'folds_table']
 
 # %% ../../nbs/04_recognition/09_statistics.ipynb #26f8fb44
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,10 +41,11 @@ def speaker_counts(
     p["group"] = p["group"].astype(str) if "group" in p else p["fold"]
     p["generator"] = p["generator"] if "generator" in p else -1
     speakers, seeds = sorted(p["who"].unique()), sorted(p["seed"].unique())
-    out = np.zeros((len(seeds), len(speakers), len(EMOTIONS), len(EMOTIONS)), np.int64)
-    place = {n: i for i, n in enumerate(speakers)}
-    for (seed, name), rows in p.groupby(["seed", "who"]):
-        out[seeds.index(seed), place[name]] += confusion(rows)
+    shape = len(seeds), len(speakers), len(EMOTIONS), len(EMOTIONS)
+    names = zip(("seed", "who", "emotion", "predicted"), (seeds, speakers, EMOTIONS, EMOTIONS),
+                strict=True)
+    at = np.ravel_multi_index([pd.Categorical(p[k], v).codes for k, v in names], shape)
+    out = np.bincount(at, minlength=int(np.prod(shape))).reshape(shape)
     of = p.drop_duplicates("who").set_index("who").loc[speakers]
     generators = p.groupby("seed")["generator"].first().loc[seeds]
     return ArmCounts(out, speakers, of["fold"].to_numpy(str), of["group"].to_numpy(str),
@@ -137,24 +138,54 @@ def _contributions(counts: np.ndarray, measure: str = "UAR") -> np.ndarray:
     return 100 * each[np.arange(len(each)), :, lowest]
 
 # %% ../../nbs/04_recognition/09_statistics.ipynb #2b7e0c0a
-def _cluster_variance(
-    parts: np.ndarray,  # (seeds, speakers), contributions to a number
-    blocks: np.ndarray,  # (speakers,) text: the speakers of a block share clusters
-    clusters: np.ndarray,  # (seeds,) whole numbers: which seeds are one cluster of a block
-) -> tuple[float, float, float]:  # V2, its share V12 that speakers have too, degrees of freedom
-    "Variance of the mean over seeds, with the seeds of a cluster taken as one draw."
-    names = np.unique(clusters)
+def shared_variance(
+    parts: np.ndarray,  # (..., seeds, speakers), contributions to a number
+    blocks: np.ndarray,  # (speakers,) text: the speakers of a block share draws
+    draws: np.ndarray,  # (seeds,) whole numbers: which seeds are one draw of a block
+) -> tuple[np.ndarray, np.ndarray, float]:  # (...) V2 and V12, degrees of freedom of V2
+    "Variance of the mean over draws, and what of it is the noise of single results."
+    names, v2 = np.unique(draws), np.zeros(parts.shape[:-2])
     if len(names) < 2:
-        return 0.0, 0.0, 1.0
-    away = parts - parts.mean(0)
-    each = np.stack([away[clusters == k].sum(0) / len(parts) for k in names])  # (clusters, n)
-    # V12 = K / (K - 1) sum over speakers and clusters; V2: the speakers of a block added first
-    factor = len(names) / (len(names) - 1)
-    by_block = np.array([factor * (each[:, blocks == b].sum(1) ** 2).sum()
-                         for b in np.unique(blocks)])
-    v2, alone = float(by_block.sum()), factor * float((each ** 2).sum())
-    freedom = (len(names) - 1) * v2**2 / max(float((by_block ** 2).sum()), 1e-30)
-    return v2, alone, max(1.0, freedom)
+        return v2, v2, 1.0
+    away = parts - parts.mean(-2, keepdims=True)
+    each = np.stack([away[..., draws == k, :].sum(-2) for k in names], -2) / parts.shape[-2]
+    factor, v12, sizes = len(names) / (len(names) - 1), v2, np.zeros(0)
+    for block in np.unique(blocks):
+        own = each[..., blocks == block]
+        n, rest = own.shape[-1], own - own.mean(-1, keepdims=True)
+        # V2 = K / (K - 1) sum over draws of (sum over speakers)^2
+        mine = factor * (own.sum(-1) ** 2).sum(-1)
+        # V12 = K / (K - 1) n / (n - 1) sum over draws and speakers of rest^2; alone, all is noise
+        noise = factor * n / (n - 1) * (rest ** 2).sum((-1, -2)) if n > 1 else mine
+        v2, v12, sizes = v2 + mine, v12 + noise, np.append(sizes, float(n**2))
+    return v2, v12, float((len(names) - 1) * sizes.sum() ** 2 / (sizes ** 2).sum())
+
+
+# %% ../../nbs/04_recognition/09_statistics.ipynb #2b7e0c1a
+_FEWEST_DRAWS = 4.0  # degrees of freedom up to which the draws of other arms are counted as well
+
+
+def total_variance(
+    v1: np.ndarray | float,  # (...) variance of the mean over speakers
+    shared: tuple[np.ndarray, np.ndarray, float],  # from `shared_variance`
+    speakers: int,
+    others: Sequence[tuple[np.ndarray, np.ndarray, float]] = (),  # the same of other arms
+) -> tuple[np.ndarray, np.ndarray]:  # (...) variance of a number, and its degrees of freedom
+    "Speakers, and what all speakers share, as one variance."
+    v2, v12, freedom = shared
+    if others and freedom < _FEWEST_DRAWS:
+        m = len(others)
+        lent = min(_FEWEST_DRAWS - freedom, freedom * m / (1 + (m - 1) / 4))
+        theirs = [np.mean([np.asarray(o[i]) for o in others], axis=0) for i in (0, 1)]
+        v2, v12 = ((freedom * mine + lent * other) / (freedom + lent)
+                   for mine, other in zip((v2, v12), theirs, strict=True))
+        freedom += lent
+    extra = np.where(v2 > v12 * (1 + 1e-9), v2 - v12, 0)
+    # df = V^2 / (V1^2 / (n - 1) + (V2 - a V12)^2 / df2), a = (df2 - 2) / 5 between 0 and 2/5
+    sure = np.where(extra > 0, v2 - np.clip((freedom - 2) / 5, 0, 0.4) * v12, 0)
+    doubt = v1**2 / max(1, speakers - 1) + sure**2 / freedom
+    return v1 + extra, np.maximum(1.0, (v1 + extra) ** 2 / np.maximum(doubt, 1e-30))
+
 
 # %% ../../nbs/04_recognition/09_statistics.ipynb #2b7e0c0d
 FEWEST_SPEAKERS = 4  # test speakers below which no interval is given: it would say nothing
@@ -191,12 +222,30 @@ def interval_of(
     return Estimate(value, value - half, value + half, p, float(error * reach.sum()), speakers,
                     generators)
 
+# %% ../../nbs/04_recognition/09_statistics.ipynb #2b7e0c1d
+def _like(
+    other: ArmCounts,  # another arm of the table
+    arm: ArmCounts,
+    against: ArmCounts | None,  # what `arm` is compared with
+    used: np.ndarray,  # (seeds,) the generators of that comparison
+    measure: str = "UAR",
+) -> np.ndarray | None:  # (seeds, speakers), contributions; None where it is not comparable
+    "Another arm's number, where it has the same speakers, seeds and generators behind it."
+    sides = [other] if against is None else [other, against]
+    same = other.speakers == arm.speakers and other.counts.shape == arm.counts.shape
+    if not same or (np.max([s.generators for s in sides], axis=0) != used).any():
+        return None
+    first, *second = (_contributions(side.counts, measure) for side in sides)
+    return first - sum(second)
+
+
 # %% ../../nbs/04_recognition/09_statistics.ipynb #2b7e0c10
 def arm_estimate(
     arm: ArmCounts,
     against: ArmCounts | None = None,  # of the same speakers and seeds; None: the arm alone
     measure: str = "UAR",  # or 'lowest recall'
     resamples: int = 1000,  # of the speakers, with replacement
+    others: Iterable[ArmCounts] = (),  # further arms of the table, where seeds are few
 ) -> Estimate:  # in points
     "A measure of an arm, or its gain over another, with speakers, seeds and generators counted."
     take, n = MEASURES[one_of("measure", measure, MEASURES)], len(arm.speakers)
@@ -210,13 +259,15 @@ def arm_estimate(
     used = np.max([side.generators for side in sides], axis=0)
     generators = len(np.unique(used[used >= 0]))
     shared = (arm.groups, used) if generators > 1 else (arm.folds, np.arange(len(used)))
+    lent = [_like(other, arm, against, used, measure) for other in others]
     v1 = values.var() * n / max(1, n - 1)
-    v2, both, freedom = _cluster_variance(parts, *shared)
-    extra = v2 - both if v2 > both * (1 + 1e-9) else 0.0
-    # Satterthwaite: df = V^2 / (V1^2 / df1 + (V2 - V12 / 2)^2 / df2)
-    spread = v1**2 / max(1, n - 1) + (extra > 0) * ((extra + v2) / 2) ** 2 / freedom
-    freedom = max(1.0, (v1 + extra) ** 2 / max(spread, 1e-30))
-    return interval_of(points, v1 + extra, freedom, n, generators)
+    variance, freedom = total_variance(
+        v1, shared_variance(parts, *shared), n,
+        [shared_variance(p, *shared) for p in lent if p is not None])
+    found = interval_of(points, float(variance), float(freedom), n, generators)
+    least, most = (0.0, 100.0) if against is None else (-100.0, 100.0)
+    return replace(found, low=max(found.low, least), high=min(found.high, most))
+
 
 # %% ../../nbs/04_recognition/09_statistics.ipynb #2b7e0c16
 CHANCE = "chance"  # to be compared with, instead of an arm
@@ -230,14 +281,16 @@ def estimate_gain(
     resamples: int = 1000,  # of the speakers
 ) -> Estimate:  # in points
     "How many points an arm gains over another."
-    first = speaker_counts(predictions[predictions["arm"] == arm])
+    arms = {name: speaker_counts(rows) for name, rows in predictions.groupby("arm", sort=False)}
+    first = arms[arm]
     if against == CHANCE:
         k = len(EMOTIONS)
         even = np.repeat(first.counts.sum(-1, keepdims=True) / k, k, -1)
         second = ArmCounts(even, first.speakers, first.folds, first.groups, first.generators)
     else:
-        second = speaker_counts(predictions[predictions["arm"] == against])
-    return arm_estimate(first, second, measure, resamples)
+        second = arms[against]
+    others = [found for name, found in arms.items() if name not in (arm, against)]
+    return arm_estimate(first, second, measure, resamples, others)
 
 # %% ../../nbs/04_recognition/09_statistics.ipynb #2b7e0c17
 def gain(
@@ -289,16 +342,17 @@ def summarise(
     rows = []
     for arm, found in known.items():
         own, c = predictions[predictions["arm"] == arm], found.counts
-        by_seed, whole = pooled_uar(c), arm_estimate(found, resamples=protocol.resamples)
+        by_seed, rest = pooled_uar(c), {a: known[a] for a in arms if a != arm}
+        whole = arm_estimate(found, None, "UAR", protocol.resamples, rest.values())
         each, p = 100 * np.nanmean(recalls(c.sum(0)), -1), np.nan
         if arm != against and against in known:
-            p = arm_estimate(found, known[against], resamples=protocol.resamples).p
+            beaten = rest.pop(against)
+            p = arm_estimate(found, beaten, "UAR", protocol.resamples, rest.values()).p
         beside = pd.DataFrame([scores(run) for _, run in own.groupby("seed")]).mean()
         rows.append({"arm": arm, "uar": by_seed.mean(),
                      "sd": by_seed.std(ddof=1) if len(by_seed) > 1 else np.nan,
-                     "low": np.clip(whole.low, 0, 100), "high": np.clip(whole.high, 0, 100),
-                     **beside.drop("uar"), "segment_uar": segment_uar(own),
-                     "speaker_mean": each.mean(),
+                     "low": whole.low, "high": whole.high, **beside.drop("uar"),
+                     "segment_uar": segment_uar(own), "speaker_mean": each.mean(),
                      "speaker_sd": each.std(ddof=1) if len(each) > 1 else np.nan, "p": p,
                      "seeds": len(by_seed), "generators": whole.generators,
                      "speakers": c.shape[1], "utterances": int(c.sum((1, 2, 3))[0])})
