@@ -86,7 +86,7 @@ def run_cell(
         net = train_classifier(_gather_rows(pools, cell.train), _step_budget(cell, settings), seed,
                                validation, device, transform_named(cell.augment, settings.mixup))
         test = _gather_rows(pools, cell.test)
-        found = predict_segments(net, test, device).argmax(1) == labels_of(test)
+        found = predict_segments(net, test, device).argmax(1) == labels_of(test, net.emotions)
         keys = ["corpus", "speaker", "utterance", "emotion"]
         each = test.table[keys].assign(segments=1, segments_found=found.astype(int))
         counts = each.groupby(keys, sort=False, dropna=False).sum().reset_index()

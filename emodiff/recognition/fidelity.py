@@ -14,9 +14,15 @@ import torch
 import torch.nn.functional as F
 
 from ..base.core import pick_device, seed_for
-from ..base.settings import EMOTIONS, Settings
+from ..base.settings import Settings
 from .cells import Cell
-from .classifier import confusion, predict, recalls, train_classifier
+from .classifier import (
+    confusion,
+    emotions_of,
+    predict,
+    recalls,
+    train_classifier,
+)
 from .plan import run_plan
 from .similarity import FRECHET, frechet_at, memorisation, pooled_features
 from ..speech.segments import Segments, concat
@@ -30,17 +36,18 @@ def heard_emotions(
 ) -> pd.DataFrame:  # one row per kind: its name `speech`, UAR and recalls in %, mean over seeds
     "What a recogniser of real speech hears in other speech."
     # one recogniser per seed judges all of it; the name of each kind takes the corpus's place
-    judged = concat([Segments(s.mels, s.table.assign(corpus=k)) for k, s in kinds.items()])
+    judged = concat([Segments(s.mels, s.table.assign(corpus=k), emotions=s.emotions)
+                     for k, s in kinds.items()])
     cells = [Cell("fidelity", "real", "all", seed, {"seen": np.arange(len(seen))},
                   {"judged": np.arange(len(judged))}, epoch=len(seen))
              for seed in range(settings.protocol.seeds)]
     predictions = run_plan(cells, {"seen": seen, "judged": judged}, settings, device, "fidelity")
-    rows = []
+    emotions, rows = emotions_of(predictions), []
     for name in kinds:
         heard = predictions[predictions["corpus"] == name]
         each = [recalls(confusion(p)) for _, p in heard.groupby("seed")]
         rows.append({"speech": name, "fidelity (UAR %)": 100 * np.nanmean(each),
-                     **{e: 100 * v for e, v in zip(EMOTIONS, np.mean(each, 0), strict=True)}})
+                     **{e: 100 * v for e, v in zip(emotions, np.mean(each, 0), strict=True)}})
     return pd.DataFrame(rows)
 
 # %% ../../nbs/04_recognition/11_fidelity.ipynb #d06fca67
@@ -70,7 +77,7 @@ def _spread(segments: Segments) -> dict[str, float]:  # mean absolute difference
     mels = torch.from_numpy(np.array(segments.mels, np.float32))[:, None]
     x = F.avg_pool2d(mels, (4, 8)).flatten(1)
     table, out = segments.table.reset_index(drop=True), {}
-    for emotion in EMOTIONS:
+    for emotion in segments.emotions:
         own = table[table["emotion"] == emotion]
         groups = own.groupby(["corpus", "speaker"]).indices.values() if len(own) else []
         pairs = [torch.pdist(x[own.index[rows].tolist()], p=1) for rows in groups]
@@ -89,11 +96,11 @@ def collapse_check(
     device = pick_device(device)
     net = train_classifier(real, settings.classifier, seed_for("collapse"), device=device)
     found = recalls(confusion(predict(net, synthetic, device)))
-    mine, theirs = _spread(synthetic), _spread(real)
+    mine, theirs = dict.fromkeys(real.emotions, math.nan) | _spread(synthetic), _spread(real)
     counts = synthetic.table["emotion"].value_counts()
     return pd.DataFrame([{"emotion": e, "segments": int(counts.get(e, 0)), "recall": found[i],
                           "spread": mine[e], "real_spread": theirs[e],
-                          "diversity": mine[e] / theirs[e]} for i, e in enumerate(EMOTIONS)])
+                          "diversity": mine[e] / theirs[e]} for i, e in enumerate(real.emotions)])
 
 # %% ../../nbs/04_recognition/11_fidelity.ipynb #a24ad76d
 _LIMITS = {"mean recall": 0.4, "least recall": 0.0, "least diversity": 0.33}  # all to be exceeded

@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..base.cache import cached_run, write_array
 from ..base.core import EmodiffError, one_of, progress, rng_for
-from ..base.settings import EMOTIONS, Settings
+from ..base.settings import Settings
 from emodiff.generator.vocoder import (
     VOCODER_CODE,
     load_vocoder,
@@ -136,7 +136,7 @@ def heard_emotion(
     judge = make_pipeline(StandardScaler(), SVC(
         kernel="linear" if linear else "rbf", C=0.01 if linear else 1.0, class_weight="balanced"))
     judge.fit(x, y)
-    k, out = len(EMOTIONS), {}
+    k, out = int(max(a.max() for a in (y, *(a for _, a in kinds.values())))) + 1, {}
     for name, (features, asked) in kinds.items():
         counts = np.bincount(asked * k + judge.predict(features), minlength=k * k).reshape(k, k)
         out[name] = 100 * float(np.nanmean(recalls(counts)))
@@ -216,7 +216,7 @@ def judged_sound(
     for column, hear in listen.items():
         x = {name: hear(waves) for name, waves in sound.items()}
         found = heard_emotion(x[""], labels_of(some[""]), {
-            name: (x[name], labels_of(some[name])) for name in kinds}, hear is not egemaps)
+            name: (x[name], labels_of(some[name], seen.emotions)) for name in kinds}, hear is not egemaps)
         for name, value in found.items():
             rows[name][column] = value
     if "speaker" in judges:

@@ -14,10 +14,9 @@ import pandas as pd
 import torch
 
 from ..base.core import progress, rng_for
-from ..base.settings import EMOTIONS
 from .augmentation import transform_named
 from .cells import Cell
-from .classifier import POSTERIORS, Batch
+from .classifier import Batch, posteriors
 from .similarity import pooled_features
 from ..speech.segments import Segments, concat, labels_of
 
@@ -41,7 +40,7 @@ def _augmented(
     versions: int = 2,  # of each segment
 ) -> tuple[Segments, np.ndarray]:  # and how much each counts for each class, 1 per original
     "The training segments of a cell, as its augmentations change them, and their labels."
-    target = np.eye(len(EMOTIONS))[labels_of(segments)]
+    target = np.eye(len(segments.emotions))[labels_of(segments)]
     change = transform_named(names, alpha)
     if change is None:
         return segments, target
@@ -51,7 +50,8 @@ def _augmented(
     rng = rng_for("linear", seed)
     made = [change(batch, rng) for _ in range(versions)]
     heard = concat([Segments(b.x.numpy().astype(np.float16),
-                             segments.table.assign(frames=b.frames.numpy())) for b in made])
+                             segments.table.assign(frames=b.frames.numpy()),
+                             emotions=segments.emotions) for b in made])
     return heard, np.concatenate([b.target.numpy() for b in made]) / versions
 
 # %% ../../nbs/04_recognition/12_linear.ipynb #2b7e100c
@@ -92,25 +92,27 @@ def _linear_cell(
     penalty: float,  # C
 ) -> pd.DataFrame:  # one row per test utterance, as of `run_cell`
     "Train the regression on a cell's rows and test it."
+    emotions = tuple(sorted(set().union(*(pools[k].emotions for k in cell.train))))
     if cell.augment:
         heard = concat([pools[k].take(rows) for k, rows in cell.train.items()])
         changed, target = _augmented(heard, cell.augment, cell.seed, alpha)
         x = listen(changed)
     else:
-        labels = [labels_of(pools[k])[rows] for k, rows in cell.train.items()]
-        target = np.eye(len(EMOTIONS))[np.concatenate(labels)]
+        labels = [labels_of(pools[k], emotions)[rows] for k, rows in cell.train.items()]
+        target = np.eye(len(emotions))[np.concatenate(labels)]
         x = np.concatenate([features[k][rows] for k, rows in cell.train.items()])
     test = pd.concat([pools[k].table.iloc[rows] for k, rows in cell.test.items()])
     p = _linear_posteriors(x, target, np.concatenate(
         [features[k][rows] for k, rows in cell.test.items()]), penalty)
     keys = ["corpus", "speaker", "utterance", "emotion"]
-    right = np.array(EMOTIONS)[p.argmax(1)] == test["emotion"].to_numpy()
+    columns = posteriors(emotions)
+    right = np.array(emotions)[p.argmax(1)] == test["emotion"].to_numpy()
     each = test[keys].assign(segments=1, segments_found=right.astype(int),
-                             **dict(zip(POSTERIORS, p.T, strict=True)))
+                             **dict(zip(columns, p.T, strict=True)))
     how: dict[str, Any] = {k: "sum" if k.startswith("segments") else "mean"
                            for k in each.columns[len(keys):]}
     out = each.groupby(keys, sort=False, dropna=False).agg(how).reset_index()
-    return out.assign(predicted=np.array(EMOTIONS)[out[POSTERIORS].to_numpy().argmax(1)])
+    return out.assign(predicted=np.array(emotions)[out[columns].to_numpy().argmax(1)])
 
 # %% ../../nbs/04_recognition/12_linear.ipynb #2b7e100f
 def linear_predictions(

@@ -17,7 +17,7 @@ import pandas as pd
 
 from ..base.cache import Run, cached_run
 from ..base.core import atomic, digest, home, progress, write_json
-from ..base.settings import Classifier, Settings, to_dict
+from ..base.settings import EMOTIONS, Classifier, Settings, to_dict
 from ..base.workers import worker_backend
 from .cells import CELL_CODE, Cell, run_cell
 from .pools import StoredPool, store_pool
@@ -42,7 +42,8 @@ def _cached_cell(cell: Cell, pools: dict[str, StoredPool], settings: Classifier,
             predictions.to_csv(tmp, index=False, float_format="%.6g", lineterminator="\n",
                                quoting=csv.QUOTE_MINIMAL)
 
-    inputs = {**cell.names(), "rows": {k: digest(v.tobytes()) for k, v in rows.items()},
+    emotions = sorted(set().union(*(pool.emotions for pool in pools.values())))
+    inputs = {**({} if emotions == [*EMOTIONS] else {"emotions": emotions}), **cell.names(), "rows": {k: digest(v.tobytes()) for k, v in rows.items()},
               "pools": {name: pool.digest for name, pool in pools.items()},
               "augment": list(cell.augment), "epoch": cell.epoch if not settings.steps else 0,
               "classifier": to_dict(settings), "device": device.split(":")[0]}
@@ -51,7 +52,7 @@ def _cached_cell(cell: Cell, pools: dict[str, StoredPool], settings: Classifier,
 # %% ../../nbs/04_recognition/07_plan.ipynb #5829b09e
 def _results(cell: Cell, run: Run) -> pd.DataFrame:
     "A finished cell's predictions, with its names, key and duration."
-    text = {"corpus": str, "speaker": str, "utterance": str}
+    text = dict.fromkeys(["corpus", "speaker", "utterance", "emotion", "predicted"], str)
     part = pd.read_csv(run.folder / "predictions.csv", dtype=text, keep_default_na=False)
     names = {**cell.names(), "group": cell.group, "generator": cell.generator, "key": run.key,
              "seconds": run.seconds}

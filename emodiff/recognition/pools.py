@@ -308,7 +308,8 @@ def shuffle_labels(
     "The same segments with their emotion labels permuted."
     order = rng_for("shuffled labels", seed).permutation(len(segments))
     emotions = segments.table["emotion"].to_numpy()[order]
-    return Segments(segments.mels, segments.table.assign(emotion=emotions), segments.folder)
+    return Segments(segments.mels, segments.table.assign(emotion=emotions), segments.folder,
+                    segments.emotions)
 
 # %% ../../nbs/04_recognition/05_pools.ipynb #9fc9c050
 def arm_synthesis(
@@ -407,11 +408,12 @@ class StoredPool:
     manifest: str  # path of the .csv
     digest: str  # hash of the manifest, and so of the Mels
     key: str  # of its run
+    emotions: tuple[str, ...]  # the label set
 
     def read(self) -> Segments:
         "The pool, its Mels memory-mapped."
         mels = np.load(self.mels, mmap_mode="r", allow_pickle=False)
-        return Segments(mels, read_pool_manifest(Path(self.manifest)))
+        return Segments(mels, read_pool_manifest(Path(self.manifest)), emotions=self.emotions)
 
 # %% ../../nbs/04_recognition/05_pools.ipynb #3872c747
 def _mapped(mels: np.ndarray) -> str:
@@ -439,4 +441,4 @@ def store_pool(
 
     run = cached_run("pool", {"digest": manifest, "mels": not mapped}, make)
     return StoredPool(mapped or str(run.folder / "mels.npy"), str(run.folder / "manifest.csv"),
-                      manifest, run.key)
+                      manifest, run.key, pool.emotions)

@@ -256,10 +256,11 @@ def near_duplicates(
 # %% ../../nbs/04_recognition/02_similarity.ipynb #4ab257cf
 def _by_emotion(
     rows: pd.DataFrame,  # columns emotion and mad
+    emotions: tuple[str, ...],  # the label set
 ) -> dict[str, float]:  # mean MAD per emotion, and over all rows under 'all'
     "Mean MAD per emotion."
     means = rows.groupby("emotion")["mad"].mean()
-    return {**{e: float(means.get(e, np.nan)) for e in EMOTIONS},
+    return {**{e: float(means.get(e, np.nan)) for e in emotions},
             "all": float(rows["mad"].mean()) if len(rows) else float("nan")}
 
 # %% ../../nbs/04_recognition/02_similarity.ipynb #bea6321a
@@ -334,7 +335,7 @@ def similarity_table(
     rows = []
     for name, (other, same, differ) in kinds.items():
         found = paired_mad(real, other, same, differ)
-        rows.append({"compared with real": name, **_by_emotion(found), "segments": len(found),
+        rows.append({"compared with real": name, **_by_emotion(found, real.emotions), "segments": len(found),
                      **whole.get(name, {})})
     table = pd.DataFrame(rows + _published(real, others or {}))
     table["segments"] = table["segments"].astype("Int64")
@@ -350,6 +351,6 @@ def shown_similarity(
     for column in table.select_dtypes("float").columns:
         shown[column] = ["" if np.isnan(v) else f"{v:.{digits}f}" for v in table[column]]
     published = table["compared with real"].str.endswith(", as published")
-    for emotion in EMOTIONS:
+    for emotion in (e for e in EMOTIONS if e in table):
         shown.loc[published & table[emotion].isna(), emotion] = "n/a (not in the text)"
     return shown

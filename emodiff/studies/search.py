@@ -29,13 +29,13 @@ from emodiff.base.core import (
     torch_threads,
     write_text,
 )
-from ..base.settings import EMOTIONS, Classifier, Features, Settings, replace
+from ..base.settings import Classifier, Features, Settings, replace
 from ..recognition.audit import leak_audit
 from ..recognition.augmentation import speed_perturb
 from ..recognition.cells import Cell, low_resource_rows
 from emodiff.recognition.classifier import (
-    POSTERIORS,
     Batch,
+    posteriors,
     predict,
     shuffled_batches,
     train_classifier,
@@ -78,19 +78,19 @@ def heard_posteriors(
     training: Segments,  # real; what the generator heard, and nobody whom a fold tests
     settings: Settings,  # of the recogniser
     device: str = "cpu",  # 'cpu' or 'cuda'
-) -> np.ndarray:  # float32 (N, 4), mean over seeds
+) -> np.ndarray:  # float32 (N, classes), mean over seeds
     "How sure recognisers of real speech are of each emotion in each segment."
     cells = [Cell("filter", "real", "all", seed, {"seen": np.arange(len(training))},
                   {"judged": np.arange(len(pool))}, epoch=len(training))
              for seed in range(settings.protocol.seeds)]
     found = run_plan(cells, {"seen": training, "judged": pool}, settings, device, "filter")
-    heard = found.groupby("utterance")[POSTERIORS].mean()
+    heard = found.groupby("utterance")[posteriors(training.emotions)].mean()
     return heard.loc[pool.table["utterance"]].to_numpy(np.float32)
 
 # %% ../../nbs/06_studies/01_search.ipynb #2e115132
 def keep_heard_best(
     pool: Segments,  # synthetic, with the labels that were asked for
-    heard: np.ndarray,  # (N, 4), from `heard_posteriors`
+    heard: np.ndarray,  # (N, classes), from `heard_posteriors`
     n: int,  # how many to keep; not more than `pool` has
 ) -> Segments:  # n segments in the pool's order, each emotion with its share of them
     "The segments whose emotion is heard best."
@@ -122,7 +122,7 @@ def add_speeds(
         frames = heard.frames.numpy()
         parts.append(Segments(heard.x.numpy().astype(np.float16), speech.table.assign(
             speaker=speech.table["speaker"].astype(str) + f" at speed {speed:g}", frames=frames,
-            seconds=frames * s.hop / s.sampling_rate)))
+            seconds=frames * s.hop / s.sampling_rate), emotions=speech.emotions))
     return concat(parts)
 
 # %% ../../nbs/06_studies/01_search.ipynb #11d83a60
@@ -156,7 +156,8 @@ def recipe_speech(
         drawn = replace(recipe, keep=1.0)
         pool = recipe_speech(drawn, training, round(n / recipe.keep), settings, device, seed)
         kept = keep_heard_best(pool, heard_posteriors(pool, training, settings, device), n)
-        return Segments(kept.mels, kept.table.assign(filter=_filter_key(training)))
+        return Segments(kept.mels, kept.table.assign(filter=_filter_key(training)),
+                        emotions=kept.emotions)
     training = add_speeds(training, recipe.speeds, settings.features)
     settings = change_settings(settings, {"sampling": {"guidance": recipe.guidance}})
     if recipe.level:
@@ -350,14 +351,15 @@ def _train_in_order(
     order: str,  # one of TRAINING_ORDERS
     real: Segments,  # to train on
     synthetic: Segments,  # with the labels that were asked for
-    heard: np.ndarray,  # (N, 4), what is heard in `synthetic`
+    heard: np.ndarray,  # (N, classes), what is heard in `synthetic`
     test: Segments,  # real
     settings: Classifier,
     seed: int = 0,
 ) -> pd.DataFrame:  # predictions, as from classifier.predict
     "Train a recogniser in another way, on one thread of a CPU, and test it."
-    hard, asked = (np.eye(len(EMOTIONS))[labels_of(s)] for s in (real, synthetic))
     both = concat([real, synthetic])
+    one_hot = np.eye(len(both.emotions))
+    hard, asked = (one_hot[labels_of(s, both.emotions)] for s in (real, synthetic))
     stages = [(both, np.concatenate([hard, (asked + heard) / 2]))]
     if one_of("training order", order, TRAINING_ORDERS) == "synthetic first":
         stages = [(synthetic, asked), (real, hard)]
