@@ -260,3 +260,20 @@ def test_wrong_calls_are_one_sentence(clips, home):
     for wrong, jobs in ((pd.DataFrame({"file": ["a.wav"]}), 1), (pd.DataFrame({"path": []}), 1),
                         (pd.DataFrame({"path": [float("nan")]}), 1), (clips, 0)):
         assert error_message(prepare, wrong, SETTINGS, jobs).endswith(".")
+
+
+def test_one_gain_per_corpus_keeps_loud_and_quiet_apart(tmp_path, home):
+    "Each corpus's loudest clip has the peak; by default every clip has it."
+    wave, rows = babble(1.0), []
+    for corpus, name, gain in (("A", "loud", 0.5), ("A", "quiet", 0.05), ("B", "faint", 0.02)):
+        soundfile.write(tmp_path / f"{name}.wav", gain * wave, 22050, subtype="FLOAT")
+        rows.append({"path": str(tmp_path / f"{name}.wav"), "corpus": corpus})
+    soundfile.write(tmp_path / "broken.wav", wave[:0], 22050)
+    rows.append({"path": str(tmp_path / "broken.wav"), "corpus": "B"})
+    manifest, span = pd.DataFrame(rows), SETTINGS.log_ceiling - np.log(SETTINGS.log_floor)
+    with pytest.warns(UserWarning, match="1 of 4"):
+        alike = prepare(manifest, SETTINGS, jobs=1).mels.astype(float)
+        kept = prepare(manifest, replace(SETTINGS, loudness="corpus"), jobs=1).mels.astype(float)
+    assert np.abs(alike - alike[0]).max() < 2e-3
+    assert np.abs(kept[[0, 2]] - alike[0]).max() < 2e-3
+    assert np.isclose((kept[0] - kept[1]).max() * span / 2, np.log(10), atol=0.02)  # 20 dB

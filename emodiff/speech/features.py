@@ -458,6 +458,7 @@ def load_audio(
     settings: Features,
     start: float = 0.0,  # seconds: of the part that is wanted
     end: float = math.inf,  # seconds; infinity: to the clip's end
+    gain: float = 1.0,  # of the clip's corpus, where `settings.loudness` is 'corpus'
 ) -> np.ndarray:  # float32 (n,) at settings.sampling_rate
     "A clip as one channel: resampled, silence cut at both ends, peak normalised; or a BrokenClip."
     path = os.fspath(path)
@@ -465,6 +466,6 @@ def load_audio(
     if len(wave) < settings.min_seconds * settings.sampling_rate:
         raise BrokenClip(path, f"holds less than {settings.min_seconds:g} s of sound",
                          "leave it out")
-    if settings.peak:
-        wave = wave * np.float32(settings.peak / max(wave.max(), -wave.min()))
-    return wave
+    if settings.peak and settings.loudness == "clip":
+        gain = settings.peak / max(wave.max(), -wave.min())
+    return wave if gain == 1 else wave * np.float32(gain)

@@ -38,7 +38,7 @@ from emodiff.base.core import (
     versions,
     write_json,
 )
-from ..base.settings import Features, label_set, to_dict
+from ..base.settings import Features, label_set, replace, to_dict
 from ..base.workers import end_with_parent
 from .corpora import corpus_name, counted, find_corpus
 from .features import BrokenClip, check_file, load_audio, log_mels, scale
@@ -161,11 +161,14 @@ def save_segments(
 # %% ../../nbs/01_speech/05_segments.ipynb #16fe3523
 def _map(path: Path) -> np.ndarray:
     "An array on disk, memory-mapped unless it is empty (an empty file cannot be mapped)."
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError:
-        array = np.load(path, allow_pickle=False)
-    return array
+    with path.open("rb") as f:
+        if np.lib.format.read_magic(f) != (1, 0):
+            raise ValueError(f"{path.name} is not as it is written here")
+        shape, _, kind = np.lib.format.read_array_header_1_0(f)
+        if math.prod(shape) * kind.itemsize != path.stat().st_size - f.tell():
+            raise ValueError(f"{path.name} has not the length that its header names")
+    return np.load(path, mmap_mode="r", allow_pickle=False) if 0 not in shape else np.zeros(
+        shape, kind)
 
 # %% ../../nbs/01_speech/05_segments.ipynb #16fe3524
 def _check_sums(folder: Path) -> None:
@@ -404,6 +407,37 @@ def _write_rejected(folder: Path, paths: list[str], reported: Iterable[Any] = ()
             tmp.write_bytes(raw)
     return count
 
+# %% ../../nbs/01_speech/05_segments.ipynb #2b7e1602
+def _corpus_gains(
+    clips: Sequence[Any],  # a path each, or path, start and end (seconds) of a part
+    contents: Sequence[Any],  # their hashes
+    corpora: pd.Series,  # of each clip
+    settings: Features,
+    jobs: int,
+) -> np.ndarray:  # one per clip; the clips of a corpus have the same
+    "The gain that brings the loudest clip of each corpus to the peak."
+    as_recorded = replace(settings, peak=0.0)
+
+    def loudest(clip: Any) -> float:
+        "A clip's largest amplitude; 0 where the clip cannot be read."
+        try:
+            wave = load_audio(*((clip, as_recorded) if isinstance(clip, str) else
+                                (clip[0], as_recorded, *clip[1:])))
+            return float(np.abs(wave).max())
+        except Exception:  # `_prepare_clips` meets it again, and says what it is
+            return 0.0
+
+    def make(folder: Path) -> None:
+        "Listen to every clip."
+        with ThreadPoolExecutor(max(1, jobs)) as pool:
+            write_json(folder / "peaks.json", list(pool.map(loudest, clips)))
+
+    inputs = {"contents": digest(list(contents)), "features": to_dict(as_recorded)}
+    run = cached_run("loudness", inputs, make, ["speech.features"])
+    peaks = pd.Series(json.loads((run.folder / "peaks.json").read_text("utf-8")))
+    most = peaks.groupby(corpora.to_numpy()).transform("max").to_numpy()
+    return np.divide(settings.peak, most, out=np.ones(len(most)), where=most > 0)
+
 # %% ../../nbs/01_speech/05_segments.ipynb #f5f50585
 def prepare(
     manifest: pd.DataFrame,  # one row per utterance; column 'path'
@@ -427,6 +461,12 @@ def prepare(
     if "start" in manifest:  # parts of recordings
         clips = list(zip(paths, manifest["start"].tolist(), manifest["end"].tolist(), strict=True))
         contents = [[c, *map(str, clip[1:])] for c, clip in zip(contents, clips, strict=True)]
+    if settings.peak and settings.loudness == "corpus":
+        corpora = manifest["corpus"] if "corpus" in manifest else pd.Series([""] * len(paths))
+        gains = _corpus_gains(clips, contents, corpora, settings, jobs)
+        clips = [(c, 0.0, math.inf, g) if isinstance(c, str) else (*c, g)
+                 for c, g in zip(clips, gains, strict=True)]
+        contents = [[c, str(g)] for c, g in zip(contents, gains, strict=True)]
     inputs = {"clips": len(paths), "contents": digest(contents), "features": to_dict(settings)}
     make = functools.partial(_make, paths=clips, settings=settings, jobs=jobs)
     try:
