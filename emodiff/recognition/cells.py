@@ -17,7 +17,7 @@ import pandas as pd
 
 from ..base.core import rng_for, seed_for
 from ..base.settings import Classifier, Protocol, Settings, replace
-from .arms import ARMS, COPIES, VARIED, Arm
+from .arms import ARMS, COPIES, LEAKY, VARIED, Arm
 from .augmentation import transform_named
 from .classifier import predict, predict_segments, train_classifier
 from .folds import Fold, speaker_halves, utterance_share
@@ -120,9 +120,10 @@ def within_cells(
         elif arm.synthetic:
             train[name] = np.arange(min(n, sizes[fold.group]))
         validation = {"real": fold.validation} if len(fold.validation) else {}
+        group = 0 if arm.source == LEAKY else fold.group  # a leaky generator serves all speakers
         cells.append(Cell("within" if share is None else "share", arm.name, fold.name, seed, train,
                           {"real": fold.test}, validation, arm.augment, share or 0.0,
-                          len(fold.train), fold.group, number))
+                          len(fold.train), group, number))
     return cells
 
 # %% ../../nbs/04_recognition/06_cells.ipynb #4794ecd6
