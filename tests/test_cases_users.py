@@ -250,19 +250,22 @@ def test_u07_a_cell_may_hold_line_ends(tmp_path: Path, clips: Path) -> None:
     assert found.manifest["text"].tolist() == ['one,\ntwo "three"', "x"] and found.rows == 2
 
 
-def test_u08_labels_outside_the_four_are_named(tmp_path: Path, clips: Path) -> None:
-    "Six emotions: which are left out, how many rows, and what to type."
-    rows = [*rows_of(clips), "s0e0.wav,S0,f,fear,", "s1e0.wav,S1,f,fear,",
-            "s2e0.wav,S2,f,surprise,"]
-    speech = read_speech(write_table(tmp_path / "t.csv", rows), root=clips)
-    told = " ".join(told_before(speech, SMOKE))
-    assert "fear (2 rows), surprise (1 row)" in told and "--map fear=EMOTION" in told
-    assert speech.rejected["fault"].str.contains("fear|surprise").all()
-    assert speech.rejected["fix"].str.contains("--map").all()
-    mels = np.zeros((16, 80, 256), np.float16)
-    real = Segments(mels, speech.manifest.assign(segment=0, frames=9, synthetic=False))
-    page = _corpus_part(speech, real, real)
-    assert "fear" in page and "left out" in page and "&#39;fear&#39;" in page
+def test_u08_labels_beyond_the_four_are_kept_or_named(tmp_path: Path, clips: Path) -> None:
+    "A table's own emotions are used; cut to the four, it is said which go, and how many rows."
+    rows = rows_of(clips, ("angry", "happy", "fear", "surprise"))
+    table = write_table(tmp_path / "t.csv", rows)
+    speech = read_speech(table, root=clips)
+    assert speech.emotions == ("angry", "fear", "happy", "surprise") and not len(speech.rejected)
+    assert len(speech.manifest) == 16 and "4 emotions: angry, fear" in told_before(speech, SMOKE)[0]
+    cut = read_speech(table, root=clips, emotions=EMOTIONS)
+    told = " ".join(told_before(cut, SMOKE))
+    assert cut.skipped == 8 and "passed over: fear (4 rows), surprise (4 rows)" in told
+    mels = np.zeros((8, 80, 256), np.float16)
+    real = Segments(mels, cut.manifest.assign(segment=0, frames=9, synthetic=False))
+    page = _corpus_part(cut, real, real)
+    assert "<td>fear</td>" in page and "passed over" in page
+    misspelt = write_table(tmp_path / "m.csv", [*rows[1:], "s0e0.wav,S0,f,angyr,"])
+    assert "'angyr' has 1 usable row" in error_message(read_speech, misspelt, None, clips)
 
 
 @pytest.mark.parametrize("change", [

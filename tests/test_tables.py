@@ -56,7 +56,7 @@ def test_tables_of_any_bytes(mine, data):
     "A CSV or an audformat header of any bytes ends in a manifest or in one sentence."
     (mine / "fuzz.csv").write_bytes(data)
     m = calm(read_csv, mine / "fuzz.csv")
-    assert m is None or set(m.emotion) <= {*EMOTIONS}
+    assert m is None or (m.emotion != "").all()
     (mine / "db.yaml").write_bytes(data)
     (mine / "db.t.csv").write_bytes(data)
     calm(read_audformat, mine)

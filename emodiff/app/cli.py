@@ -30,6 +30,7 @@ from ..base.core import EmodiffError, data_dir, one_of, pick_device
 from emodiff.base.settings import (
     GANS,
     Settings,
+    chosen_emotions,
     load_preset,
     parse_changes,
     read_setting,
@@ -63,6 +64,8 @@ Changes = Annotated[list[str], typer.Option("--set", metavar="CONCERN.FIELD=VALU
                                             help="Change a setting; may be repeated.")]
 Mapping = Annotated[list[str], typer.Option("--map", metavar="LABEL=EMOTION", help="What a label "
                     "means, beside the usual names; LABEL= passes it over; may be repeated.")]
+Emotions = Annotated[str, typer.Option(help="Those to use, with commas; 'paper': the four; 'all': "
+                                          "all that the corpus has.")]
 Root = Annotated[str, typer.Option(help="Folder of the table's files; empty: the table's.")]
 Encoding = Annotated[str, typer.Option(help="Of a CSV, e.g. cp1252; empty: UTF-8.")]
 TableName = Annotated[str, typer.Option("--table", help="Table of an audformat database that holds "
@@ -181,24 +184,27 @@ def notebooks_command(
 # %% ../../nbs/10_app/02_cli.ipynb #c6877402
 def _read_manifest(
     what: str, corpora_dir: str, settings: Settings, mapping: list[str], root: str, encoding: str,
-    table: str,
-) -> Any:
-    "The manifest of a corpus by name, or of a table."
+    table: str, emotions: str,
+) -> tuple[Any, tuple[str, ...]]:
+    "The manifest and the label set of a corpus by name, or of a table."
     from emodiff.speech.corpora import CORPORA, corpus_name, counted
     from emodiff.speech.standins import load_corpus
-    from emodiff.speech.tables import parse_mapping, read_labelled
+    from emodiff.speech.tables import check_emotions, parse_mapping, read_labelled
 
     path = Path(what).expanduser()
     if not path.exists() and not path.suffix or what.lower() in map(str.lower, CORPORA):
-        return load_corpus(corpus_name(what), corpora_dir or None, settings.standin)
-    found = read_labelled(path, parse_mapping(mapping), root or None, encoding, table)
+        wanted = chosen_emotions(emotions or "paper")  # a published corpus: as in the paper
+        manifest = load_corpus(corpus_name(what), corpora_dir or None, settings.standin, wanted)
+        return manifest, wanted or tuple(sorted(set(manifest["emotion"])))
+    found = read_labelled(path, parse_mapping(mapping), root or None, encoding, table,
+                          chosen_emotions(emotions))
     print(f"{counted(found.rows, 'row')}: {len(found.manifest)} used, {len(found.rejected)} "
           f"rejected, {found.skipped} skipped")
     for line in [*found.notes, *(f"{r['file']}: {r['fault']}; {r['fix']}" for r in found.rejected)]:
         print(line)
     manifest = found.manifest.copy()
     manifest.attrs["rejected"] = found.rejected
-    return manifest
+    return manifest, check_emotions(found)
 
 # %% ../../nbs/10_app/02_cli.ipynb #3b532adb
 @app.command("prepare", epilog=_examples(
@@ -214,6 +220,7 @@ def prepare_command(
     corpora_dir: CorporaDir = "",
     preset: Preset = "demo",
     mapping: Mapping = [],  # noqa: B006  typer copies it
+    emotions: Emotions = "",
     root: Root = "",
     encoding: Encoding = "",
     table: TableName = "",
@@ -226,7 +233,8 @@ def prepare_command(
 
     settings = load_preset(preset)
     _check_out(out)
-    manifest = _read_manifest(what, corpora_dir, settings, mapping, root, encoding, table)
+    manifest, labels = _read_manifest(what, corpora_dir, settings, mapping, root, encoding, table,
+                                      emotions)
     counts = manifest["emotion"].value_counts().sort_index()
     print(f"{counted(len(manifest), 'utterance')} of "
           f"{counted(manifest['speaker'].nunique(), 'speaker')}: "
@@ -234,7 +242,7 @@ def prepare_command(
     if dry_run:
         return print(f"segments would go to {out}")
     with sole_writer(out):
-        segments = prepare(manifest, settings.features, jobs)
+        segments = prepare(manifest, settings.features, jobs, labels)
         print(f"{counted(len(segments), 'segment')}: {save_segments(segments, out)}")
 
 # %% ../../nbs/10_app/02_cli.ipynb #8a259d01
@@ -443,6 +451,7 @@ def augment_command(
     out: Annotated[str, typer.Option(help="Where speech, tables and report go.")],
     per_emotion: Annotated[int, typer.Option(help="Utterances to make of each emotion.")] = 200,
     mapping: Mapping = [],  # noqa: B006  typer copies it
+    emotions: Emotions = "",
     root: Root = "",
     encoding: Encoding = "",
     database_table: TableName = "",
@@ -471,13 +480,15 @@ def augment_command(
     people, log = tuple(split_list(held_out)), partial(_say, to_stderr=as_json)
     request = Request(per_emotion, vocoder, pick_device(device), seed, kind, test, people)
     given = request, settings, parse_mapping(mapping), root or None, log
+    labels = chosen_emotions(emotions)
     try:
         if not dry_run:
-            made = augment(table, out, *given, encoding=encoding, table=database_table)
+            made = augment(table, out, *given, encoding=encoding, table=database_table,
+                           emotions=labels)
             if as_json:
                 print((made.folder / "results.json").read_text("utf-8"))
             return log(f"table: {made.folder / 'augmented.csv'}")
-        cost, _ = estimate(table, *given, out, encoding, database_table)
+        cost, _ = estimate(table, *given, out, encoding, database_table, labels)
         if as_json:
             print(cost.to_json(orient="records"))
         log(f"speech, tables and report would go to {open_folder(out)}")

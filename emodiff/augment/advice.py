@@ -7,8 +7,9 @@ __all__ = ['FEW_SPEAKERS', 'balanced_plan', 'HeldOutTrial', 'held_out_trial', 'A
            'SpeechQuality', 'speech_quality']
 
 # %% ../../nbs/07_augment/02_advice.ipynb #ca71a7a9
+import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,15 @@ from ..recognition.statistics import FEWEST_SPEAKERS, gain, summarise
 from ..speech.corpora import counted
 from ..speech.segments import Segments
 
+# %% ../../nbs/07_augment/02_advice.ipynb #4ab158f2
+def _file_names(emotions: Iterable[str]) -> dict[str, str]:
+    "Each emotion as a part of a file's name: no separators, no two alike."
+    names: dict[str, str] = {}
+    for emotion in sorted(emotions):
+        name = re.sub(r"[^\w-]+", "_", emotion)
+        names[emotion] = f"{name}{len(names)}" if name in names.values() else name
+    return names
+
 # %% ../../nbs/07_augment/02_advice.ipynb #4ab158f6
 def balanced_plan(
     table: pd.DataFrame,  # of segments: corpus, speaker, gender, emotion, text, segment
@@ -38,13 +48,14 @@ def balanced_plan(
     "Prompts for the same number of utterances of every emotion."
     columns, parts = ["corpus", "speaker", "gender", "emotion", "text"], []
     whole = table[table["segment"] == 0]
-    for emotion in (e for e in EMOTIONS if (whole["emotion"] == e).any()):
+    for emotion in sorted(whole["emotion"].unique()):
         rows, rng = whole[whole["emotion"] == emotion], rng_for("augment", seed, emotion)
         passes = [rng.permutation(len(rows)) for _ in range(-(-per_emotion // len(rows)))]
         chosen = rows[columns].iloc[np.concatenate(passes)[:per_emotion]]
         parts.append(chosen.assign(turn=np.arange(len(chosen))))
     plan = pd.concat(parts).sort_values(["turn", "emotion"], kind="stable").reset_index(drop=True)
-    names = [f"synthetic-{e}-{n + 1:04d}"
+    safe = _file_names(plan["emotion"].unique())
+    names = [f"synthetic-{safe[e]}-{n + 1:04d}"
              for e, n in zip(plan["emotion"], plan["turn"], strict=True)]
     return plan.drop(columns="turn").assign(sample=np.arange(len(plan)), utterance=names)
 
@@ -162,6 +173,7 @@ class SpeechQuality:
     "How close the delivered speech comes to the real one."
     heard: pd.DataFrame  # from `fidelity`; rows: synthetic, real unseen
     mad: pd.DataFrame  # from `similarity_table`, without published numbers
+    emotions: tuple[str, ...] = EMOTIONS  # the label set
 
     def number(self, column: str, speech: str = "synthetic") -> float:
         "One number of `heard`."
@@ -178,4 +190,4 @@ def speech_quality(
         heard = fidelity(real, synthetic, unseen, settings, device)
     mad = similarity_table(real, synthetic)
     mad = mad[~mad["compared with real"].str.endswith("as published")]
-    return SpeechQuality(heard, mad.reset_index(drop=True))
+    return SpeechQuality(heard, mad.reset_index(drop=True), real.emotions)

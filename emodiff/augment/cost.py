@@ -41,15 +41,14 @@ def untestable(
 
 # %% ../../nbs/07_augment/01_cost.ipynb #1f6bd202
 def _label_notes(speech: UserSpeech) -> list[str]:
-    "Which labels are left out, and how to take them in."
-    labels = speech.labels
-    lost = labels[labels["emotion"].isna()] if len(labels) else labels
-    if not len(lost):
-        return []
+    "Which emotions there are, where they are not the paper's, and which labels are passed over."
+    labels, notes = speech.labels, []
+    if speech.emotions != EMOTIONS:
+        notes.append(f"{len(speech.emotions)} emotions: {printable(', '.join(speech.emotions))}; "
+                     "merge two with --map LABEL=EMOTION")
+    lost = labels[labels["emotion"] == ""] if len(labels) else labels
     named = [f"{printable(row.label)} ({counted(row.rows, 'row')})" for row in lost.itertuples()]
-    first = printable(lost["label"].iloc[0])
-    return [f"labels outside {', '.join(EMOTIONS)} are left out: {', '.join(named)}; take one in "
-            f"with --map {first}=EMOTION, or pass it over with --map {first}="]
+    return notes + [f"labels that are passed over: {', '.join(named)}"] * bool(named)
 
 # %% ../../nbs/07_augment/01_cost.ipynb #1f6bd204
 def told_before(

@@ -40,7 +40,8 @@ def delivered_speech(
     plan = balanced_plan(training.table, per_emotion, seed)
     made = cached_synthesis(training, len(plan), settings, device, seed, plan)
     table = made.segments.table.assign(utterance=plan["utterance"].to_numpy())
-    return replace(made, segments=Segments(made.segments.mels, table))
+    return replace(made, segments=Segments(made.segments.mels, table,
+                                           emotions=made.segments.emotions))
 
 # %% ../../nbs/07_augment/03_delivery.ipynb #5b9209d4
 _PART = 8  # utterances: a few seconds' work
@@ -186,7 +187,7 @@ def deliver(
     _synthesise_speech(made, out / "audio", request.vocoder, settings.features, request.device,
                        kind)
     table = made.table.assign(path=[f"audio/{u}.{kind}" for u in made.table["utterance"]])
-    made = Segments(made.mels, table)
+    made = Segments(made.mels, table, emotions=made.emotions)
     save_segments(made, out / "mels")
     write_rows(joint_table(speech, made, out, kind), out / "augmented.csv")
     write_rows(speech.rejected, out / "rejected.csv")

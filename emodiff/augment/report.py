@@ -26,7 +26,7 @@ from emodiff.augment.advice import (
 from .cost import TEST_ARMS
 from .source import Request, UserSpeech
 from ..base.core import write_json, write_text
-from ..base.settings import EMOTIONS, Settings
+from ..base.settings import Settings
 from ..pages.html import figure_html, fill, page_html, table_html
 from ..pages.listening import describe_samples, matched_pairs, sample_rows
 from ..recognition.folds import unheard_utterances
@@ -149,7 +149,7 @@ def memorisation_text(
 # %% ../../nbs/07_augment/04_report.ipynb #1394a4d7
 def _next_step(q: SpeechQuality) -> str:
     "What to try where the intended emotion is hardly heard; '' = nothing."
-    emotions = q.heard[list(EMOTIONS)].notna().any().sum()
+    emotions = q.heard[list(q.emotions)].notna().any().sum()
     if emotions < 2:
         return ("All of it has one emotion, so there is nothing to tell apart: whether the emotion "
                 "is heard as intended cannot be measured.")
@@ -163,7 +163,7 @@ def _next_step(q: SpeechQuality) -> str:
         return ("The intended emotion is hardly heard in the synthetic speech: the generator has "
                 "learnt too little of it. Train it longer (--set training.steps=2000, or --preset "
                 "open on a GPU), or bring more speech.")
-    each = q.heard.set_index("speech").loc["synthetic", list(EMOTIONS)].astype(float).dropna()
+    each = q.heard.set_index("speech").loc["synthetic", list(q.emotions)].astype(float).dropna()
     if each.min() < chance:
         return (f"Samples that were to be {each.idxmin()} are hardly heard as that "
                 f"({each.min():.0f} %): leave those rows out, or train the generator longer (--set "
@@ -174,7 +174,7 @@ def _next_step(q: SpeechQuality) -> str:
 def _quality_part(q: SpeechQuality) -> Markup:
     "How close is it? Fidelity, MAD, Fréchet distance, memorisation."
     heard, mads = "fidelity (UAR %)", q.mad.set_index("compared with real")["all"]
-    present = [e for e in EMOTIONS if not q.heard[e].isna().all()]
+    present = [e for e in q.emotions if not q.heard[e].isna().all()]
     repeat = mads.get("real repetition", np.nan)
     rows = [("emotion heard as intended (UAR %)", f"{q.number(heard):.1f}",
              f"{q.number(heard, 'real, unseen'):.1f} in real speech not met before",

@@ -39,7 +39,15 @@ from emodiff.augment.source import (
 )
 from ..base.cache import sole_writer
 from ..base.core import EmodiffError, data_dir, digest, in_test, one_of, pick_device
-from ..base.settings import Settings, load_preset, replace, split_list, to_dict
+from ..base.settings import (
+    EMOTIONS,
+    Settings,
+    chosen_emotions,
+    load_preset,
+    replace,
+    split_list,
+    to_dict,
+)
 from ..generator.vocoder import vocoder_key
 from ..speech.corpora import as_path, counted, printable
 from ..speech.segments import Segments
@@ -66,11 +74,16 @@ def _set_aside(
     rest = speech.manifest[~theirs].reset_index(drop=True)
     return replace(speech, manifest=rest), speech.manifest[theirs].reset_index(drop=True)
 
+# %% ../../nbs/07_augment/05_run.ipynb #12fad460
+def _label_key(speech: UserSpeech) -> dict[str, Any]:
+    "The label set, as a part of a key; nothing where it is the paper's."
+    return {} if speech.emotions == EMOTIONS else {"emotions": speech.emotions}
+
 # %% ../../nbs/07_augment/05_run.ipynb #12fad464
 def _asked_key(speech: UserSpeech, settings: Settings, request: Request) -> str:
     "What was asked, as far as it is known before a clip is decoded."
     sizes = [os.path.getsize(path) for path in speech.manifest["path"]]
-    return digest({"table": speech.manifest.to_csv(index=False), "sizes": sizes,
+    return digest({**_label_key(speech), "table": speech.manifest.to_csv(index=False), "sizes": sizes,
                    "settings": to_dict(settings), "vocoder": vocoder_key(request.vocoder),
                    "request": {**to_dict(request), "vocoder": ""}})[:20]
 
@@ -79,10 +92,10 @@ def estimate(
     source: Path | str, request: Request, settings: Settings,
     mapping: dict[str, str] | None = None, root: Path | str | None = None,
     log: Callable[[str], None] = print, out: Path | str | None = None,
-    encoding: str = "", table: str = "",
+    encoding: str = "", table: str = "", emotions: tuple[str, ...] = (),
 ) -> tuple[pd.DataFrame, UserSpeech]:  # the cost by stage; what was read
     "Read the table and say what augmenting it will cost, and what it will not bring."
-    speech = read_speech(source, mapping, root, encoding, table)
+    speech = read_speech(source, mapping, root, encoding, table, emotions)
     rest, _ = _set_aside(speech, request.held_out)
     log(speech.count())
     if out is not None:
@@ -129,7 +142,7 @@ def _request_key(real: Segments, speech: UserSpeech, settings: Settings, request
     "What a folder of results belongs to."
     from emodiff.generator.checkpoints import segments_digest
 
-    return digest({"speech": segments_digest(real), "table": speech.manifest.to_csv(index=False),
+    return digest({**_label_key(speech), "speech": segments_digest(real), "table": speech.manifest.to_csv(index=False),
                    "settings": to_dict(settings), "vocoder": vocoder_key(request.vocoder),
                    "request": {**to_dict(request), "vocoder": ""}})[:20]
 
@@ -166,15 +179,17 @@ def augment(
     out: Path | str,  # folder for the results; new, empty, or of this very request
     request: Request = Request(),  # noqa: B008  frozen
     settings: Settings | None = None,  # None: the preset 'demo'
-    mapping: dict[str, str] | None = None,  # label to one of EMOTIONS or '', beside the synonyms
+    mapping: dict[str, str] | None = None,  # label to emotion, or '' to pass it over
     root: Path | str | None = None,  # a CSV's relative files lie below it; None: beside the CSV
     log: Callable[[str], None] = print,  # is given each line about what goes on
     encoding: str = "",  # of a CSV; '': UTF-8
     table: str = "",  # of a database: which holds the labels, where several do
+    emotions: tuple[str, ...] = (),  # that are wanted; (): all that the table has
 ) -> Augmented:
     "Augment a corpus; run again after a stop, it goes on where it was."
     settings, out = settings or load_preset("demo"), open_folder(out)
-    cost, speech = estimate(source, request, settings, mapping, root, log, out, encoding, table)
+    cost, speech = estimate(source, request, settings, mapping, root, log, out, encoding, table,
+                            emotions)
     asked, stages = _asked_key(speech, settings, request), _Stages(cost, log)
     with sole_writer(out), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "no vocoder named")  # said with the cost
@@ -200,7 +215,8 @@ def asked_for(
     names = tuple(split_list(values["held_out"]))
     reading = {"mapping": parse_mapping(split_list(values["mapping"])),
                "root": values["root"] or None, "encoding": values["encoding"],
-               "table": values["database_table"]}
+               "table": values["database_table"],
+               "emotions": chosen_emotions(values["emotions"])}
     request = Request(2 if small else values["per_emotion"], values["vocoder"],
                       pick_device(values["device"]), held_out=names)
     key = digest([to_dict(settings), to_dict(request), reading])[:8]

@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 
 from ..base.core import EmodiffError
-from ..base.settings import Count, CountOrZero, Features, Names, Standin, checked, replace
+from ..base.settings import EMOTIONS, Count, CountOrZero, Features, Names, Standin, checked, replace
 from ..speech.corpora import counted, printable
 from ..speech.segments import Segments, drop_repeats, prepare
 from ..speech.standins import load_corpus
-from ..speech.tables import read_labelled, write_csv
+from ..speech.tables import check_emotions, read_labelled, write_csv
 
 # %% ../../nbs/07_augment/00_source.ipynb #c2380abb
 def standin_csv(
@@ -57,6 +57,7 @@ class UserSpeech:
     extra: pd.DataFrame | None = None  # columns outside the convention, by `utterance_keys`
     labels: pd.DataFrame = field(default_factory=pd.DataFrame)  # label, emotion, rows
     notes: tuple[str, ...] = ()  # what was chosen, for the reader to know
+    emotions: tuple[str, ...] = EMOTIONS  # the label set
 
     def count(self) -> str:
         "One sentence that accounts for every row."
@@ -75,13 +76,14 @@ def utterance_keys(
 # %% ../../nbs/07_augment/00_source.ipynb #d9e743fc
 def read_speech(
     source: Path | str,  # a CSV, or the folder of an audformat database
-    mapping: dict[str, str] | None = None,  # label to one of EMOTIONS or ''; beside the synonyms
+    mapping: dict[str, str] | None = None,  # label to emotion, or '' to pass it over
     root: Path | str | None = None,  # a CSV's relative files lie below it; None: beside the CSV
     encoding: str = "",  # of a CSV; '': UTF-8
     table: str = "",  # of a database: which holds the labels, where several do
+    emotions: tuple[str, ...] = (),  # that are wanted; (): all that the table has
 ) -> UserSpeech:
     "Read labelled speech; no row is lost without being counted."
-    found = read_labelled(source, mapping, root, encoding, table)
+    found = read_labelled(source, mapping, root, encoding, table, emotions)
     manifest, extra = found.manifest, found.extra
     old = np.zeros(len(manifest), bool)
     if "synthetic" in extra:
@@ -94,7 +96,7 @@ def read_speech(
     return UserSpeech(manifest[~old].reset_index(drop=True),
                       pd.DataFrame(found.rejected, columns=list(_REJECTED)), found.rows,
                       found.skipped, int(old.sum()), extra if len(extra.columns) else None,
-                      found.labels, tuple(found.notes))
+                      found.labels, tuple(found.notes), check_emotions(found))
 
 # %% ../../nbs/07_augment/00_source.ipynb #a52211a1
 def prepare_speech(
@@ -105,7 +107,7 @@ def prepare_speech(
     "The Mels of the clips; those that turn out to be unusable join the rejected."
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # it is in rejected.csv
-        decoded = prepare(speech.manifest, settings, jobs)
+        decoded = prepare(speech.manifest, settings, jobs, speech.emotions)
         single = drop_repeats(decoded)
     assert decoded.folder is not None
     faults = pd.read_csv(decoded.folder / "rejected.csv", dtype=str, keep_default_na=False,
