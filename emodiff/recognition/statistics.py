@@ -205,6 +205,8 @@ class Estimate:
     detectable: float  # smallest true value that is found in 80 % of experiments
     speakers: int
     generators: int  # per speaker group; 0 = none takes part; 1 = others are not counted
+    error: float = float("nan")  # standard error of the value
+    freedom: float = float("nan")  # its degrees of freedom
 
 # %% ../../nbs/04_recognition/09_statistics.ipynb #2b7e0c0e
 def interval_of(
@@ -224,7 +226,7 @@ def interval_of(
     half = float(error * reach[0])
     p = float(2 * t.sf(abs(value) / error, freedom)) if error > 0 else float(value == 0)
     return Estimate(value, value - half, value + half, p, float(error * reach.sum()), speakers,
-                    generators)
+                    generators, error, freedom)
 
 # %% ../../nbs/04_recognition/09_statistics.ipynb #2b7e0c1d
 def _like(
