@@ -13,10 +13,12 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .core import EmodiffError
-from .settings import Protocol
+
+if TYPE_CHECKING:  # a process that is to end with its parent must know so within a moment
+    from emodiff.base.settings import Protocol
 
 # %% ../../nbs/00_base/04_workers.ipynb #975e5471
 @dataclass
@@ -100,7 +102,7 @@ def dask_client(address: str, patience: float = 10.0) -> Iterator[Any]:
 
 # %% ../../nbs/00_base/04_workers.ipynb #c791a688
 @contextlib.contextmanager
-def worker_backend(settings: Protocol, tasks: int) -> Iterator[None]:
+def worker_backend(settings: "Protocol", tasks: int) -> Iterator[None]:
     "Where joblib sends the cells: processes of this machine, which share its GPU, or a cluster."
     from joblib import parallel_config
 

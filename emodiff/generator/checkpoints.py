@@ -8,6 +8,7 @@ __all__ = ['CHECKPOINT_FORMAT', 'write_tensors', 'read_tensors', 'checkpoint_pat
            'load_network', 'fetch_generator']
 
 # %% ../../nbs/02_generator/06_checkpoints.ipynb #e37b9b52
+import hashlib
 import json
 import warnings
 import zlib
@@ -25,7 +26,7 @@ from torch import Tensor
 
 from ..base.cache import add_sum, check_sum
 from ..base.core import EmodiffError, atomic, digest, sweep, write_json, write_text
-from ..base.settings import Settings, from_dict
+from ..base.settings import Settings, from_dict, to_dict
 from .denoiser import DenoiserNet
 from .prompts import Prompts
 from .words import WordsDenoiser
@@ -180,7 +181,7 @@ def segments_digest(segments: Any) -> str:  # of Segments
     mels = np.ascontiguousarray(segments.mels)
     table = segments.table.drop(columns="path", errors="ignore")
     table = table.to_csv(index=False, lineterminator="\n")
-    return digest([digest(mels.tobytes()), table])
+    return digest([hashlib.sha256(mels).hexdigest(), table])  # no copy of gigabytes
 
 # %% ../../nbs/02_generator/06_checkpoints.ipynb #a6c1e5d4
 def describe_training_set(
@@ -266,6 +267,30 @@ def save_network(
     write_config(folder, config)
     return folder
 
+# %% ../../nbs/02_generator/06_checkpoints.ipynb #811ad592
+_LARGE = 1 << 20  # what no setting of a generator exceeds, unless it has more weights than that
+
+
+def _refuse_absurd_sizes(
+    folder: Path | str,
+    config: dict[str, Any],  # of `read_config`
+    tensors: dict[str, Tensor],  # of `read_tensors`
+) -> None:
+    "An error where config.json asks for more than its weights can be of."
+    settings = to_dict(from_dict(Settings, config["settings"]))
+    sizes = {f"{concern}.{name}": value for concern in ("features", "diffusion", "denoiser")
+             for name, value in settings[concern].items() if isinstance(value, int)}
+    net = settings["denoiser"]
+    sizes |= {"prompt_dim": config.get("prompt_dim"), "prompt_len": config.get("prompt_len"),
+              **dict(zip(("bands", "frames"), config.get("shape", ()), strict=False)),
+              "denoiser.dilation, to the power of 3": net["dilation"]**3,
+              "blocks (8192 weights each)": (net["blocks_before"] + net["blocks_after"]) << 13}
+    most = max(_LARGE, sum(t.numel() for t in tensors.values()))
+    for name, value in sizes.items():
+        if not isinstance(value, int) or value > most:
+            raise EmodiffError(f"{folder}/config.json asks for {name} of {value}, which is no size "
+                               f"of a generator with {most} weights; copy or train it again.")
+
 # %% ../../nbs/02_generator/06_checkpoints.ipynb #811ad598
 def load_network(
     folder: Path | str,  # a finished generator's
@@ -274,15 +299,24 @@ def load_network(
     "The network of the generator in a folder."
     config = read_config(folder)
     tensors, _ = read_tensors(Path(folder) / "model.safetensors", device)
+    _refuse_absurd_sizes(folder, config, tensors)
     settings, shape = from_dict(Settings, config["settings"]), config["shape"]
-    try:
+
+    def build() -> DenoiserNet:
+        "The network, its weights as they are drawn."
         if config.get("words"):
             known = (tensors["words.texts.known"], tensors["words.texts.pieces"])
-            net: DenoiserNet = WordsDenoiser(settings.denoiser, *known, *shape)
-        else:
-            net = DenoiserNet(settings.denoiser, config["prompt_dim"], config["prompt_len"], *shape)
+            return WordsDenoiser(settings.denoiser, *known, *shape)
+        return DenoiserNet(settings.denoiser, config["prompt_dim"], config["prompt_len"], *shape)
+
+    try:
+        with torch.device("meta"):  # without memory
+            wanted = {name: value.shape for name, value in build().state_dict().items()}
+        if wanted != {name: value.shape for name, value in tensors.items()}:
+            raise RuntimeError("other names or shapes")
+        if not config.get("words"):
             tensors = {k: v.float() for k, v in tensors.items()}
-        net.load_state_dict(tensors)
+        (net := build()).load_state_dict(tensors)
     except (KeyError, RuntimeError) as e:
         raise EmodiffError(f"{folder}: the weights do not fit config.json; copy or train the "
                            "generator again.") from e

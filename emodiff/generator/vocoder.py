@@ -8,6 +8,7 @@ __all__ = ['VOCODER_CODE', 'load_vocoder', 'vocode', 'write_wav', 'write_speech'
 
 # %% ../../nbs/02_generator/08_vocoder.ipynb #d5b21ad5
 import functools
+import math
 import warnings
 import wave
 from collections.abc import Callable, Sequence
@@ -35,37 +36,62 @@ from ..speech.features import mel_basis, unscale
 from ..speech.segments import Segments, cut
 from ..speech.tables import safe_cell
 
+# %% ../../nbs/02_generator/08_vocoder.ipynb #1eee86f0
+_MOST_TAPS = 1024  # of a kernel, a rate or a dilation of a HiFi-GAN; those in use have 16
+
+
+def _refuse_absurd_vocoder(
+    source: Path | str,  # a folder or a hub name, for the error
+    config: dict[str, Any],  # its config.json
+    features: Features,
+) -> None:
+    "An error where a config.json is no HiFi-GAN's for these features; nothing is built yet."
+    rates = config.get("upsample_rates", (4, 4, 4, 4))
+    lists = [rates, *(config.get(f"{name}_sizes", ()) for name in
+                      ("upsample_kernel", "resblock_kernel", "resblock_dilation"))]
+    flat = [n for one in lists for part in one for n in (part if isinstance(part, list) else [part])]
+    large = len(flat) > 100 or any(not 0 < n <= _MOST_TAPS for n in flat)
+    if large or config.get("model_type") != "speecht5_hifigan":
+        raise EmodiffError(f"{source} holds no SpeechT5HifiGan, or one of absurd sizes; name "
+                           "another vocoder.")
+    have = (config.get("model_in_dim", 80), math.prod(rates), config.get("sampling_rate", 16000))
+    need = (features.n_mels, features.hop, features.sampling_rate)
+    if have != need:
+        raise EmodiffError(f"vocoder {str(source)!r} speaks from (bands, hop, rate) {have}, "
+                           f"the features are {need}; name one that fits.")
+
 # %% ../../nbs/02_generator/08_vocoder.ipynb #1eee86fb
 class _HifiGan:
     "A pre-trained HiFi-GAN: natural-log Mels (B, 80, F) to waves (B, 256 F)."
 
     def __init__(self, source: Path | str, features: Features, device: str = "cpu"):
+        from safetensors import SafetensorError, safe_open
         from transformers import SpeechT5HifiGan
-        from transformers.utils import logging
+        from transformers.utils import cached_file, logging
 
         bars = logging.is_progress_bar_enabled()
         logging.disable_progress_bar()
         try:
             cls: Any = SpeechT5HifiGan  # its types know no output_loading_info
-            kind = cls.config_class.get_config_dict(str(source))[0].get("model_type")
+            config = cls.config_class.get_config_dict(str(source))[0]
+            if "model_type" not in config:
+                raise ValueError("no config.json of a model")
+            _refuse_absurd_vocoder(source, config, features)
+            with safe_open(cached_file(str(source), "model.safetensors"), "pt") as f:
+                widest = max(n for name in f.keys() for n in f.get_slice(name).get_shape())
+            if config.get("upsample_initial_channel", 512) > widest:
+                raise ValueError("config.json has more channels than the weights")
             model, found = cls.from_pretrained(str(source), use_safetensors=True,
                                                output_loading_info=True)
-        except (OSError, ValueError, RuntimeError) as e:
+        except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as e:
             raise EmodiffError(f"vocoder {str(source)!r} is neither a folder nor a hub name that "
                                "can be reached with a HiFi-GAN in safetensors; name one, or '' "
                                "for Griffin-Lim.") from e
         finally:
             if bars:
                 logging.enable_progress_bar()
-        c = model.config
-        have = (c.model_in_dim, int(np.prod(c.upsample_rates)), c.sampling_rate)
-        need = (features.n_mels, features.hop, features.sampling_rate)
-        if kind != "speecht5_hifigan" or set(found["missing_keys"]) - {"mean", "scale"}:
-            raise EmodiffError(f"{source} holds no SpeechT5HifiGan, or half of one; name another "
-                               "vocoder.")
-        if have != need:
-            raise EmodiffError(f"vocoder {str(source)!r} speaks from (bands, hop, rate) {have}, "
-                               f"the features are {need}; name one that fits.")
+        if set(found["missing_keys"]) - {"mean", "scale"}:
+            raise EmodiffError(f"{source} holds half of a SpeechT5HifiGan; name another vocoder.")
         self.model, self.device = model.to(device).eval().requires_grad_(False), device
 
     @torch.no_grad()
