@@ -306,7 +306,8 @@ def test_u10_wrong_parameters_of_chapter_07(line: str, word: str) -> None:
 def test_u10_what_is_no_number_of_utterances(home: Path) -> None:
     "`-p per_emotion 0`, and a mapping that is none."
     values = dict(preset="smoke", table="x.csv", per_emotion=0, held_out="", out_dir="", vocoder="",
-                  seeds=0, device="cpu", mapping="", root="", encoding="", database_table="")
+                  seeds=0, device="cpu", mapping="", emotions="", root="", encoding="",
+                  database_table="")
     assert "per_emotion" in error_message(asked_for, values)
     assert "LABEL=EMOTION" in error_message(asked_for, {**values, "mapping": "Wut"})
 
@@ -558,7 +559,8 @@ EVIL = ["<script>alert(1)</script>", "=HYPERLINK(\"http://x\")", "@SUM(1)",
 def test_hostile_names_stay_data(tmp_path: Path, clips: Path, evil: str) -> None:
     "A speaker, a label, a text and a column: in pages, logs and tables that a spreadsheet opens."
     cell = evil.replace('"', '""')
-    rows = [f's0e0.wav,"{cell}",f,angry,"{cell}"', f's0e1.wav,"{cell}",f,"{cell}","{cell}"']
+    rows = [f's0e0.wav,"{cell}",f,angry,"{cell}"',
+            *(f's{i}e1.wav,"{cell}",f,"{cell}","{cell}"' for i in range(4))]
     speech = read_speech(write_table(tmp_path / "t.csv", rows), root=clips)
     name = speech.manifest["speaker"].iloc[0]
     assert not any(ord(c) < 32 for c in name)

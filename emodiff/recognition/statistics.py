@@ -85,12 +85,12 @@ def _auroc(
             areas.append((ranks - n * (n + 1) / 2) / (n * others))
     return float(np.mean(areas)) if areas else float("nan")
 
-# %% ../../nbs/04_recognition/09_statistics.ipynb #2b7e0c03
+# %% ../../nbs/04_recognition/09_statistics.ipynb #2b7e0cf4
 def score_names(emotions: tuple[str, ...]) -> list[str]:
     "What `scores` gives for a label set, in its order."
     return ["uar", "war", *(f"recall_{e}" for e in emotions), "centred_uar", "auroc", "log_loss"]
 
-
+# %% ../../nbs/04_recognition/09_statistics.ipynb #2b7e0c03
 def scores(
     predictions: pd.DataFrame,  # of one run, or of one seed: emotion, predicted, the posteriors
 ) -> dict[str, float]:  # `score_names`; in %, but for the log-loss in nats; NaN without posteriors

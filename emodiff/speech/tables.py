@@ -380,9 +380,11 @@ def _keep_labelled(
         reading.reject(where, "a row without a file", "name the clip or remove the row")
     elif not label:
         reading.reject(where, "a row without an emotion", "name the emotion or remove the row")
+    elif not emotion:
+        return False
     elif not row.get("speaker"):
         reading.reject(where, "a row without a speaker", "add the speaker's name")
-    elif emotion:
+    else:
         try:
             known = _known_columns(row)
         except (ValueError, OverflowError):
@@ -390,7 +392,7 @@ def _keep_labelled(
                            "time", "write seconds, e.g. 1.5")
         else:
             reading.keep(find.find(root, name), emotion=emotion, label=label, where=where, **known)
-    return emotion != ""
+    return True
 
 # %% ../../nbs/01_speech/02_tables.ipynb #77ab0102
 def _settle_doubles(reading: Reading) -> None:
