@@ -50,10 +50,23 @@ class ComparedSpeech:
     real: Segments  # the corpus
     seen: Segments  # of it, what the generators were trained on
     unseen: Segments  # of it, what no generator heard
-    made: dict[int, Synthesis]  # speaker group -> the diffusion model's samples
-    synthetic: Segments  # an equal share of every group's, as many as the corpus has
+    made: dict[int, Synthesis]  # speaker group -> the samples of its first diffusion model
+    synthetic: Segments  # an equal share of every diffusion model's, as many as the corpus has
     others: dict[str, Segments]  # 'copy-synthesis', and a GAN's samples by its name
     vocoder: str  # of the copy-synthesis, in words
+
+# %% ../../nbs/04_recognition/14_experiments.ipynb #2b7e1440
+def _of_all_generators(
+    real: Segments,  # a corpus
+    settings: Settings,  # protocol.generators, and everything else
+    device: str = "cpu",  # 'cpu' or 'cuda'
+    source: str = "IDDPM",  # or one of GANS
+) -> tuple[dict[int, Synthesis], Segments]:  # each group's first; an equal share of every one's
+    "The speech of every generator of every group, in the order of their numbers."
+    every = [group_synthesis(real, settings, device, source, number)
+             for number in range(settings.protocol.generators)]
+    one_by_one = enumerate(one for groups in every for one in groups.values())
+    return every[0], of_all_groups(dict(one_by_one), len(real))
 
 # %% ../../nbs/04_recognition/14_experiments.ipynb #538d470e
 def compared_speech(
@@ -67,15 +80,16 @@ def compared_speech(
     "Train and sample what Table 1 compares, or draw it from the run cache."
     from emodiff.generator.vocoder import copy_synthesis, vocoder_name
 
-    made, mask = group_synthesis(real, settings, device), unheard_utterances(real)
+    made, synthetic = _of_all_generators(real, settings, device)
+    mask = unheard_utterances(real)
     unseen = real.take(mask)
     few = unseen.take(np.sort(rng_for("copies").permutation(len(unseen))[:max(2, copies)]))
     others = {"copy-synthesis": copy_synthesis(few, vocoder, settings, device)}
     wanted = {arm.source for arm in chosen_arms(settings.protocol.arms)}
     for gan in gans or [g for g in GANS if g in wanted]:
-        others[gan] = of_all_groups(group_synthesis(real, settings, device, gan), len(real))
-    return ComparedSpeech(real, real.take(~mask), unseen, made,
-                          of_all_groups(made, len(real)), others, vocoder_name(vocoder))
+        others[gan] = _of_all_generators(real, settings, device, gan)[1]
+    return ComparedSpeech(real, real.take(~mask), unseen, made, synthetic, others,
+                          vocoder_name(vocoder))
 
 # %% ../../nbs/04_recognition/14_experiments.ipynb #cf15afbf
 def table1(
@@ -86,7 +100,7 @@ def table1(
     "MAD with its yardsticks, and fidelity, Fréchet distance and memorisation of each kind."
     checks = fidelity(speech.real, speech.synthetic, speech.unseen, settings, device, speech.others)
     table = similarity_table(speech.real, speech.synthetic, speech.others, speech.seen,
-                             speech.unseen)
+                             speech.unseen, settings.protocol.generators)
     heard = checks.set_index("speech")["fidelity (UAR %)"]
     table["fidelity (UAR %)"] = table["compared with real"].map(heard)
     return table, shown_similarity(table), checks

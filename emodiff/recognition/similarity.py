@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FRECHET', 'mad', 'paired_mad', 'one_mel', 'blurred', 'mean_of_others', 'frame_change', 'pooled_features',
-           'frechet_distance', 'frechet_at', 'nearest_distances', 'memorisation', 'near_duplicates', 'mad_yardsticks',
-           'similarity_table', 'shown_similarity']
+           'frechet_distance', 'frechet_at', 'nearest_distances', 'memorisation', 'near_duplicates',
+           'generator_numbers', 'mad_yardsticks', 'similarity_table', 'shown_similarity']
 
 # %% ../../nbs/04_recognition/02_similarity.ipynb #057afb0b
 from collections.abc import Iterable, Iterator
@@ -163,15 +163,23 @@ def frechet_at(
     other: np.ndarray,  # (M, D) of what is compared; `real` itself: its other half
     n: int,  # how many of `other` are drawn, at most M (or N / 2)
     draws: int = 12,  # for the value, and as many for the interval
+    numbers: np.ndarray | None = None,  # (M,) of the generators; several: they are drawn as well
 ) -> tuple[float, float, float]:  # distance, and its 95 % interval
     "The Fréchet distance between real speech and n segments of another set."
     rng, itself = rng_for("Fréchet at", n), other is real
+    known = np.unique([0] if numbers is None else numbers)
+
+    def pool(replace: bool) -> np.ndarray:
+        "Rows of the other set; for the interval, those of generators drawn with replacement."
+        if numbers is None or not replace:
+            return np.arange(len(other))
+        return np.concatenate([np.flatnonzero(numbers == k) for k in rng.choice(known, len(known))])
 
     def distance(replace: bool) -> float:
         "Of one draw."
         order = rng.permutation(len(real))
         half, rest = order[: (len(real) + 1) // 2], order[len(order) // 2:]
-        rows = rng.choice(rest if itself else len(other), n, replace)
+        rows = rng.choice(rest if itself else pool(replace), n, replace)
         half = rng.choice(half, len(half)) if replace else half
         return frechet_distance(real[half], other[rows])
 
@@ -287,10 +295,40 @@ def _published(real: Segments, others: dict[str, Segments]) -> list[dict]:
 # %% ../../nbs/04_recognition/02_similarity.ipynb #2b7e0a13
 FRECHET = ("Fréchet distance", "Fréchet low", "Fréchet high")  # the value, its 95 % interval
 
+# %% ../../nbs/04_recognition/02_similarity.ipynb #2b7e0a21
+def generator_numbers(
+    segments: Segments,  # N segments, in the order of their generators' numbers
+    generators: int = 1,  # per speaker group
+) -> np.ndarray:  # (N,) whole numbers, 0 to generators - 1
+    "Which of its group's generators every segment comes from."
+    if generators == 1 or "generator" not in segments.table:
+        return np.zeros(len(segments), int)
+    codes, keys = pd.factorize(segments.table["generator"])
+    return codes * generators // max(1, len(keys))
+
+
+# %% ../../nbs/04_recognition/02_similarity.ipynb #2b7e0a23
+def _generator_spread(
+    real: Segments,
+    other: Segments,
+    same: tuple[str, ...],  # columns in which partners agree
+    differ: tuple[str, ...],  # columns in which they do not
+    generators: int,  # per speaker group
+) -> dict[str, float]:  # empty with one generator per group
+    "Standard deviation of a row's MAD over the generators."
+    numbers = generator_numbers(other, generators)
+    if generators == 1:
+        return {}
+    each = [paired_mad(real, other.take(numbers == k), same, differ)["mad"].mean()
+            for k in np.unique(numbers)]
+    return {"SD over generators": float(np.std(each, ddof=1)) if len(each) > 1 else float("nan")}
+
+
 # %% ../../nbs/04_recognition/02_similarity.ipynb #2b7e0a10
 def _set_measures(
     real: Segments,  # of a corpus
     kinds: dict[str, Segments],  # row -> its segments; some may be empty
+    generators: int = 1,  # per speaker group
 ) -> dict[str, dict[str, float]]:  # row -> its measures
     "Fréchet distance at one number of segments, and change per frame."
     features, change = pooled_features(real), frame_change(real)
@@ -298,7 +336,8 @@ def _set_measures(
     n, out = max(2, min([len(real) // 2, *(len(s) for s in kinds.values())])), {}
     for name, other in kinds.items():
         mine = features if other is real else pooled_features(other)
-        out[name] = {**dict(zip(FRECHET, frechet_at(features, mine, n), strict=True)),
+        found = frechet_at(features, mine, n, numbers=generator_numbers(other, generators))
+        out[name] = {**dict(zip(FRECHET, found, strict=True)),
                      "change per frame (real = 1)": frame_change(other) / change}
     return out
 
@@ -318,6 +357,7 @@ def similarity_table(
     others: dict[str, Segments] | None = None,  # further rows, e.g. 'copy-synthesis', 'CycleGAN'
     training: Segments | None = None,  # what the generators saw, for the column memorisation
     unseen: Segments | None = None,  # real segments that they did not see, for the same
+    generators: int = 1,  # per speaker group, behind what is synthetic
 ) -> pd.DataFrame:  # rows: synthetic, the others, yardsticks; columns: emotions, all, distances
     "Table 1: MAD per emotion, with yardsticks, measures of whole sets and the paper's numbers."
     person, line = ("corpus", "speaker", "text"), ("corpus", "emotion", "text")
@@ -325,7 +365,7 @@ def similarity_table(
     for name, other in {"synthetic": synthetic, **(others or {})}.items():
         kinds[name] = other, (*_PROMPT, "utterance") if _copies(other, real) else _PROMPT, ()
     kinds |= {name: (s, _PROMPT, differ) for name, (s, differ) in mad_yardsticks(real).items()}
-    whole = _set_measures(real, {name: s for name, (s, _, _) in kinds.items()})
+    whole = _set_measures(real, {name: s for name, (s, _, _) in kinds.items()}, generators)
     if training is not None and unseen is not None:
         for name, speech in {"synthetic": synthetic, **(others or {}),
                              "real repetition": unseen}.items():
@@ -335,7 +375,9 @@ def similarity_table(
     rows = []
     for name, (other, same, differ) in kinds.items():
         found = paired_mad(real, other, same, differ)
-        rows.append({"compared with real": name, **_by_emotion(found, real.emotions), "segments": len(found),
+        rows.append({"compared with real": name, **_by_emotion(found, real.emotions),
+                     "segments": len(found),
+                     **_generator_spread(real, other, same, differ, generators),
                      **whole.get(name, {})})
     table = pd.DataFrame(rows + _published(real, others or {}))
     table["segments"] = table["segments"].astype("Int64")
