@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..base.settings import EMOTIONS, Settings
+from ..base.settings import Settings
 from ..generator.diffusion import q_sample
 from ..generator.prompts import embed_prompts
 from emodiff.generator.sampling import (
@@ -23,7 +23,7 @@ from emodiff.generator.sampling import (
     sampling_chain,
     walk_chain,
 )
-from ..recognition.classifier import confusion
+from ..recognition.classifier import confusion, emotions_of
 from ..recognition.pools import Synthesis
 from ..speech.segments import Segments
 
@@ -98,14 +98,16 @@ def plot_mel_pairs(
     kinds = pairs.groupby(["speaker", "text"])["emotion"].nunique()
     speaker, text = kinds.index[kinds.argmax()]
     chosen = pairs[(pairs["speaker"] == speaker) & (pairs["text"] == text)]
-    fig, axes = plt.subplots(2, 4, figsize=(9, 3.4), sharex=True, sharey=True)
+    emotions = real.emotions
+    fig, axes = plt.subplots(2, len(emotions), figsize=(2.25 * len(emotions), 3.4), sharex=True,
+                             sharey=True)
     for ax in axes.flat:
         ax.set_facecolor("0.9")
     for r in chosen.drop_duplicates("emotion").itertuples():
-        i = EMOTIONS.index(r.emotion)
+        i = emotions.index(r.emotion)
         axes[0, i].imshow(real.mels[r.row].astype(np.float32), **_MEL)
         axes[1, i].imshow(synthetic.mels[r.index].astype(np.float32), **_MEL)
-    for i, emotion in enumerate(EMOTIONS):
+    for i, emotion in enumerate(emotions):
         axes[0, i].set_title(emotion)
     axes[0, 0].set_ylabel("real")
     axes[1, 0].set(ylabel="synthetic", xlabel="frame")
@@ -122,11 +124,12 @@ def confusion_rates(
     "The numbers of Fig. 3."
     names = list(predictions["arm"].unique())
     shown = [name for name in FIG3_ARMS if name in names] or names[:5]
-    counts = {arm: confusion(predictions[predictions["arm"] == arm]) for arm in shown}
+    emotions = emotions_of(predictions)
+    counts = {arm: confusion(predictions[predictions["arm"] == arm], emotions) for arm in shown}
     rates = {arm: c / c.sum(1, keepdims=True) for arm, c in counts.items()}
-    return pd.DataFrame([{"arm": arm, "true": EMOTIONS[i], "predicted": EMOTIONS[j],
+    return pd.DataFrame([{"arm": arm, "true": emotions[i], "predicted": emotions[j],
                           "count": counts[arm][i, j], "rate": rates[arm][i, j]}
-                         for arm in shown for i, j in np.ndindex(4, 4)])
+                         for arm in shown for i, j in np.ndindex(len(emotions), len(emotions))])
 
 # %% ../../nbs/09_pages/04_figures.ipynb #4b24993b
 def plot_confusions(
@@ -136,11 +139,13 @@ def plot_confusions(
     import matplotlib.pyplot as plt
     import seaborn as sns
 
-    arms = rates["arm"].unique()
-    fig, axes = plt.subplots(1, len(arms), figsize=(3 * len(arms), 2.9), sharey=True, squeeze=False)
+    arms, emotions = rates["arm"].unique(), rates["true"].unique()
+    k, side = len(emotions), max(1.0, len(emotions) / 4)  # inches grow with the classes
+    fig, axes = plt.subplots(1, len(arms), figsize=(3 * side * len(arms), 2.9 * side), sharey=True,
+                             squeeze=False)
     for ax, (arm, rows) in zip(axes[0], rates.groupby("arm", sort=False), strict=True):
-        sns.heatmap(rows["rate"].to_numpy().reshape(4, 4), vmin=0, vmax=1, annot=True, fmt=".2f",
-                    cmap="Blues", cbar=False, ax=ax, xticklabels=EMOTIONS, yticklabels=EMOTIONS,
+        sns.heatmap(rows["rate"].to_numpy().reshape(k, k), vmin=0, vmax=1, annot=True, fmt=".2f",
+                    cmap="Blues", cbar=False, ax=ax, xticklabels=emotions, yticklabels=emotions,
                     annot_kws={"fontsize": 8})
         ax.set_title(f"trained on {arm}", fontsize=9)
         ax.set_xlabel("predicted")
@@ -151,6 +156,7 @@ def plot_confusions(
 def plot_adaptation(
     points: pd.DataFrame,  # corpus, arm, share in %, uar, sd, low, high
     source: str,  # the corpus trained on
+    classes: int = 4,  # emotions, for the line of chance
 ) -> Any:  # a matplotlib Figure
     "Fig. 4: one panel per target corpus, one line per arm."
     import matplotlib.pyplot as plt
@@ -165,7 +171,7 @@ def plot_adaptation(
                         label=arm, color=colours[arm])
             ax.fill_between(line["share"], line["low"], line["high"], alpha=0.12,
                             color=colours[arm])
-        ax.axhline(25, color="grey", linestyle=":", linewidth=1)
+        ax.axhline(100 / classes, color="grey", linestyle=":", linewidth=1)
         ax.set(title=f"{source} to {corpus}", xlabel="% of the target in the training set")
     axes[0][0].set_ylabel("UAR (%)")
     axes[0][0].legend(title="trained on", fontsize=7, title_fontsize=7)
