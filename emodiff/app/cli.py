@@ -338,7 +338,8 @@ def sample_command(
     from emodiff.speech.segments import save_segments
     from emodiff.speech.tables import read_plan
 
-    plan, model = read_plan(rows, encoding), load_generator(generator, device)
+    model = load_generator(generator, device)
+    plan = read_plan(rows, encoding, model.emotions)
     if not unknown:
         check_plan(plan, model)
     _check_texts(plan, model.settings)

@@ -281,4 +281,5 @@ def copy_synthesis(
     inputs = vocoder_inputs(segments, vocoder, settings, device)
     run = cached_run("copy", inputs, make, VOCODER_CODE, drop=["parts"])
     table = segments.table.assign(copy_synthesis=vocoder_name(vocoder))
-    return Segments(np.load(run.folder / "mels.npy", mmap_mode="r", allow_pickle=False), table)
+    mels = np.load(run.folder / "mels.npy", mmap_mode="r", allow_pickle=False)
+    return Segments(mels, table, emotions=segments.emotions)

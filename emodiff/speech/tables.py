@@ -780,6 +780,7 @@ def check_emotions(
 def read_plan(
     path: Path | str,  # a table with text, emotion, speaker, and where known corpus, gender
     encoding: str = "",  # '': UTF-8
+    emotions: Iterable[str] = (),  # the generator's; one in another case is meant
 ) -> pd.DataFrame:  # every cell is text; the paper's emotions are named as in the paper
     "Read what is to be synthesised."
     table = read_text_table(path, encoding)
@@ -790,5 +791,5 @@ def read_plan(
         raise EmodiffError(f"{printable(str(table.path))} has no rows; ask for at least one "
                            "sample.")
     plan = pd.DataFrame([row for _, row in table.rows], columns=table.header, dtype=str)
-    known = as_mapping(None)
+    known = as_mapping(None, emotions)
     return plan.assign(emotion=[known.get(label_key(e), e) for e in plan["emotion"]])
