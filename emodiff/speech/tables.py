@@ -483,7 +483,8 @@ def _labelled(
 ) -> LabelledTable:
     "The rows of a table as a manifest and what cannot be used."
     labels = [label for _, row in table.rows if (label := row.get("emotion", ""))]
-    meaning, chosen = as_mapping(mapping, labels, emotions), as_mapping(mapping, emotions)
+    meaning = as_mapping(mapping, labels, emotions)
+    chosen = as_mapping(mapping, [*labels, *emotions])
     reading, find, skipped = Reading(corpus, table.path.parent), FileFinder(), 0
     for where, fault in table.broken:
         reading.reject(where, fault, "correct the row")
