@@ -39,7 +39,7 @@ from emodiff.augment.source import (
 )
 from ..base.cache import sole_writer
 from ..base.core import EmodiffError, data_dir, digest, in_test, one_of, pick_device
-from ..base.settings import (
+from emodiff.base.settings import (
     EMOTIONS,
     Settings,
     chosen_emotions,

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from ..base.core import pick_device, seed_for
 from ..base.settings import Settings
 from .cells import Cell
-from .classifier import (
+from emodiff.recognition.classifier import (
     confusion,
     emotions_of,
     predict,
