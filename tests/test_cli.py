@@ -168,8 +168,8 @@ def test_every_corpus_is_offered() -> None:
 
 
 def test_every_command_has_examples(home: Path) -> None:
-    for command in ("reproduce", "notebooks", "prepare", "train", "sample", "say", "info",
-                    "augment", "download", "doctor"):
+    for command in ("reproduce", "recheck", "pool", "notebooks", "prepare", "train", "sample",
+                    "say", "info", "augment", "download", "doctor"):
         assert "Examples" in said(command, "--help")
 
 

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['app', 'Preset', 'CorporaDir', 'Device', 'Sampler', 'Steps', 'Guidance', 'Unknown', 'Json', 'Seed', 'Vocoder',
-           'DryRun', 'Changes', 'Mapping', 'Root', 'Encoding', 'TableName', 'reproduce_command', 'notebooks_command',
-           'prepare_command', 'train_command', 'sample_command', 'say_command', 'info_command', 'augment_command',
-           'download_command', 'doctor_command', 'main']
+           'DryRun', 'Changes', 'Mapping', 'Emotions', 'Root', 'Encoding', 'TableName', 'reproduce_command',
+           'notebooks_command', 'recheck_command', 'pool_command', 'prepare_command', 'train_command', 'sample_command',
+           'say_command', 'info_command', 'augment_command', 'download_command', 'doctor_command', 'main']
 
 # %% ../../nbs/10_app/02_cli.ipynb #51ceec52
 import contextlib
@@ -180,6 +180,48 @@ def notebooks_command(
     if dry_run:
         return print(f"the notebooks would go to {folder}")
     print(f"{len(copy_notebooks(folder))} notebooks in {folder}")
+
+# %% ../../nbs/10_app/02_cli.ipynb #2b7e2902
+@app.command("recheck", epilog=_examples("emodiff recheck figures/open",
+                                         "emodiff recheck figures/*"))
+def recheck_command(
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="With tables and "
+                                                  "predictions.npz.")],
+) -> None:
+    "Make the tables, intervals and verdicts of 04, 05 and RESULTS.md again, and compare them."
+    from emodiff.pages.recheck import recheck
+    from emodiff.speech.corpora import counted
+
+    faults = 0
+    for folder in folders:
+        found = recheck(folder)
+        print(f"{folder}: " + (f"skipped, as {found.skipped}" if found.skipped else
+              f"{counted(len(found.made), 'file')} made again from {counted(found.runs, 'run')}, "
+              f"{counted(len(found.faults), 'difference')}; not made again: "
+              f"{', '.join(sorted({Path(n).stem for n in found.taken})) or 'nothing'}"),
+              flush=True)
+        for fault in found.faults:
+            print(f"  {fault}")
+        faults += len(found.faults)
+    if faults:
+        raise EmodiffError(f"{counted(faults, 'difference')} above; restore these files, or run "
+                           "their chapters again.")
+
+# %% ../../nbs/10_app/02_cli.ipynb #2b7e2903
+@app.command("pool", epilog=_examples(
+    "emodiff pool figures/open figures/open-EmoDB figures/open-URDU"))
+def pool_command(
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="One per corpus, with "
+                                                  "predictions.npz of chapter 04.")],
+    out_dir: Annotated[str, typer.Option(help="For the pooled tables; empty: the first folder.")]
+        = "",
+) -> None:
+    "One estimate of what synthetic speech adds, from the results on several corpora."
+    from emodiff.pages.pool import pool
+
+    for r in pool(folders, out_dir).itertuples():
+        print(f"{r.comparison}, {r.corpus}: {r.gain:+.1f} points of UAR, 95 % interval "
+              f"{r.low:+.1f} to {r.high:+.1f}")
 
 # %% ../../nbs/10_app/02_cli.ipynb #c6877402
 def _read_manifest(
