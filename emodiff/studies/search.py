@@ -9,6 +9,7 @@ __all__ = ['CONTROL', 'PRESET_RECIPE', 'TRAINING_ORDERS', 'Recipe', 'heard_poste
            'search_limits', 'plot_limits']
 
 # %% ../../nbs/06_studies/01_search.ipynb #0cc28a77
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,11 +40,13 @@ from emodiff.recognition.classifier import (
     predict,
     shuffled_batches,
     train_classifier,
+    uar,
 )
 from ..recognition.fidelity import heard_emotions
 from ..recognition.folds import loso_folds, speaker_groups, unheard_utterances
+from ..recognition.linear import linear_predictions
 from ..recognition.plan import run_plan
-from ..recognition.pools import cached_variations, plan_from
+from ..recognition.pools import cached_variations, numbered, plan_from
 from ..recognition.statistics import gain, holm, summarise
 from emodiff.speech.segments import (
     Segments,
@@ -183,7 +186,11 @@ class _SearchTrial:
     folds: dict[str, tuple[np.ndarray, np.ndarray]]  # name -> rows to train on, and to test on
     training: Segments  # what the generator hears
     unseen: Segments  # what it does not hear of the same speakers
-    pools: dict[str, Segments]  # recipe -> its synthetic speech
+    pools: dict[str, tuple[Segments, ...]]  # recipe -> the synthetic speech of each generator
+
+    def speech(self) -> dict[str, Segments]:
+        "Each recipe's synthetic speech, of all generators."
+        return {name: concat([*each]) for name, each in self.pools.items()}
 
 # %% ../../nbs/06_studies/01_search.ipynb #773df2dc
 def _make_trial(
@@ -194,7 +201,7 @@ def _make_trial(
     group: int = 0,  # the speaker group whose folds are tested; 0 = development
     fraction: float = 1.0,  # of the real utterances that is trained on
 ) -> _SearchTrial:
-    "What recipes are tried on; the generator is the one of chapter 04."
+    "What recipes are tried on; the generators are those of chapter 04."
     kept = low_resource_rows(real.table, fraction)
     few = real.take(kept)
     others = few.table["speaker"].map(speaker_groups(few.table, settings.protocol.groups)) != group
@@ -203,8 +210,10 @@ def _make_trial(
     folds = {f.name: (f.train[kept[f.train]], f.test)
              for f in loso_folds(real.table, settings.protocol) if f.group == group}
     most = max(len(train) for train, _ in folds.values())
-    pools = {r.name: recipe_speech(r, training, round(r.share * most), settings, device, group)
-             for r in recipes if r.share}
+    protocol = settings.protocol
+    seeds = [group + k * protocol.groups for k in range(min(protocol.generators, protocol.seeds))]
+    pools = {r.name: tuple(recipe_speech(r, training, round(r.share * most), settings, device, s)
+                           for s in seeds) for r in recipes if r.share}
     return _SearchTrial(folds, training, few.take(hidden & others), pools)
 
 # %% ../../nbs/06_studies/01_search.ipynb #467beb79
@@ -221,34 +230,47 @@ def search_recipes(
     device: str = "cpu",  # 'cpu' or 'cuda'
     group: int = 0,  # the speaker group whose folds are tested; 0 = development
     fraction: float = 1.0,  # of the real utterances that is trained on
-) -> pd.DataFrame:  # predictions, as from `run_plan`; the arms are the recipes
+) -> pd.DataFrame:  # as from `run_plan`, with the linear judge's; arms are recipes
     "Recognisers of each recipe on the folds of one speaker group."
     recipes = list(recipes)
     trial = _make_trial(real, recipes, settings, device, group, fraction)
-    pools = {"real": real, **trial.pools}
-    cells = [Cell("search", r.name, fold, seed,
-                  {"real": train, **({r.name: np.arange(round(r.share * len(train)))}
-                                     if r.share else {})},
-                  {"real": test}, {}, r.augment, fraction, len(train))
-             for r in recipes for fold, (train, test) in trial.folds.items()
-             for seed in range(settings.protocol.seeds)]
+    pools = {"real": real, **{numbered(name, k): pool for name, each in trial.pools.items()
+                              for k, pool in enumerate(each)}}
+    cells = []
+    for r, (fold, (train, test)), seed in itertools.product(
+            recipes, trial.folds.items(), range(settings.protocol.seeds)):
+        rows, number = {"real": train}, -1
+        if r.share:  # the generators of the group take turns
+            number = seed % len(trial.pools[r.name])
+            rows[numbered(r.name, number)] = np.arange(round(r.share * len(train)))
+        cells.append(Cell("search", r.name, fold, seed, rows, {"real": test}, {}, r.augment,
+                          fraction, len(train), group, number))
     _no_leak(leak_audit(cells, pools))
     found = run_plan(cells, pools, settings, device, f"search, {fraction:g} of the speech")
     _no_leak(leak_audit(found))
-    return found
+    keys = ["arm", "fold", "seed", "corpus", "utterance"]
+    judged = linear_predictions(cells, pools, alpha=settings.classifier.mixup)
+    judged = judged[[*keys, "predicted"]].rename(columns={"predicted": "linear_predicted"})
+    return found.merge(judged, on=keys, validate="one_to_one")
 
 # %% ../../nbs/06_studies/01_search.ipynb #3bfd1e61
 def search_table(
     predictions: pd.DataFrame,  # from `search_recipes`
     settings: Settings,  # resamples
     against: str = "real",  # name of the control
-) -> pd.DataFrame:  # one row per recipe: uar, sd, gain over the control and its 95 % interval
+) -> pd.DataFrame:  # one row per recipe: uar, sd, gain over the control, its interval; linear_...
     "What each recipe is worth, at the control's number of steps."
     table = summarise(predictions, settings.protocol, against)
     table = table[["arm", "uar", "sd", "seeds", "speakers"]].rename(columns={"arm": "recipe"})
     gains = [gain(predictions, name, against, settings.protocol.resamples)
              if name != against else (np.nan,) * 3 for name in table["recipe"]]
-    return table.assign(**dict(zip(("gain", "low", "high"), np.transpose(gains), strict=True)))
+    table = table.assign(**dict(zip(("gain", "low", "high"), np.transpose(gains), strict=True)))
+    if "linear_predicted" in predictions and predictions["linear_predicted"].notna().all():
+        judged = predictions.assign(predicted=predictions["linear_predicted"])
+        each = {name: 100 * uar(rows) for name, rows in judged.groupby("arm")}
+        table["linear_uar"] = table["recipe"].map(each)
+        table["linear_gain"] = table["linear_uar"] - each.get(against, np.nan)
+    return table
 
 # %% ../../nbs/06_studies/01_search.ipynb #b9072fd5
 def search_with_fidelity(
@@ -262,7 +284,7 @@ def search_with_fidelity(
     found = search_recipes(real, recipes, settings, device, 0, fraction)
     trial = _make_trial(real, recipes, settings, device, 0, fraction)
     unseen = {CONTROL.name: trial.unseen} if len(trial.unseen) else {}
-    heard = heard_emotions(trial.training, unseen | trial.pools, settings, device)
+    heard = heard_emotions(trial.training, unseen | trial.speech(), settings, device)
     heard = heard[["speech", "fidelity (UAR %)"]].rename(columns={"speech": "recipe"})
     return search_table(found, settings).merge(heard, "left", on="recipe").assign(
         fraction=fraction, heard=len(trial.training),
@@ -382,19 +404,21 @@ def search_order(
     from joblib import Parallel, delayed
 
     trial, runs = _make_trial(real, [recipe], settings, device, group), []
-    pool, protocol = trial.pools[recipe.name], settings.protocol
-    heard = heard_posteriors(pool, trial.training, settings, device)
+    pools, protocol = trial.pools[recipe.name], settings.protocol
+    heard = [heard_posteriors(pool, trial.training, settings, device) for pool in pools]
     for fold, (train, test) in trial.folds.items():
         n = round(recipe.share * len(train))
-        some = pool.take(np.arange(n))
-        runs += [(fold, seed, delayed(_train_in_order)(
-            order, real.take(train), some, heard[:n], real.take(test), settings.classifier,
-            seed_for("search", fold, seed))) for seed in range(protocol.seeds)]
+        for seed in range(protocol.seeds):
+            number = seed % len(pools)
+            runs.append((fold, seed, number, delayed(_train_in_order)(
+                order, real.take(train), pools[number].take(np.arange(n)), heard[number][:n],
+                real.take(test), settings.classifier, seed_for("search", fold, seed))))
     jobs = max(1, min(protocol.jobs, len(runs)))
-    found = Parallel(n_jobs=jobs, return_as="generator")(run for _, _, run in runs)
+    found = Parallel(n_jobs=jobs, return_as="generator")(run for *_, run in runs)
     bar = progress(found, total=len(runs), desc=order, unit="fit")
-    return pd.concat([part.assign(arm=order, fold=fold, seed=seed)
-                      for (fold, seed, _), part in zip(runs, bar, strict=True)], ignore_index=True)
+    return pd.concat([part.assign(arm=order, fold=fold, seed=seed, group=group, generator=number)
+                      for (fold, seed, number, _), part in zip(runs, bar, strict=True)],
+                     ignore_index=True)
 
 # %% ../../nbs/06_studies/01_search.ipynb #4e9d27b1
 @dataclass(frozen=True)
@@ -447,7 +471,7 @@ def _search_limit(chapter: Chapter, change: Change) -> dict[str, Any]:  # one ro
     by = search_table(found, s).set_index("recipe")
     mine = by.loc[change.order or change.recipe.name, ["uar", "gain", "low", "high"]]
     trial = _make_trial(real, [change.recipe], s, device)
-    heard = heard_emotions(trial.training, trial.pools, chapter.settings, device)
+    heard = heard_emotions(trial.training, trial.speech(), chapter.settings, device)
     return {"way": change.name, "real": by.at[CONTROL.name, "uar"],
             **mine.rename({"uar": PRESET_RECIPE.name}),
             "fidelity (UAR %)": heard["fidelity (UAR %)"].item()}
