@@ -1,29 +1,59 @@
 """What attacks on half-done work broke once: damage, kills, disks; each is a test."""
 import contextlib
 import errno
+import functools
+import json
 import os
 import random
+import re
+import resource
+import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from conftest import ROOT
 from safetensors import safe_open
+from stripes import stripes
 from torture import Bench, alive, bench, leftovers, wait_for_none
-from voice import write_clips
+from typer.testing import CliRunner
+from voice import babble, write_clips
 
+from emodiff.app.cli import app
 from emodiff.app.doctor import check_disk
-from emodiff.base.cache import check_sum
-from emodiff.base.core import atomic, sweep
-from emodiff.base.settings import Standin
+from emodiff.augment.delivery import open_folder
+from emodiff.base.cache import add_sum, check_sum
+from emodiff.base.core import (
+    EmodiffError,
+    _writer,
+    atomic,
+    digest,
+    error_message,
+    sweep,
+    write_json,
+)
+from emodiff.base.settings import Features, Standin
+from emodiff.generator import checkpoints
 from emodiff.generator.checkpoints import checkpoint_paths, newest_checkpoint, write_tensors
+from emodiff.generator.sampling import shipped_generator
+from emodiff.generator.vocoder import load_vocoder
+from emodiff.speech.download import _unpack
+from emodiff.speech.features import load_audio
+from emodiff.speech.segments import load_segments, save_segments
 from emodiff.speech.standins import make_standins
+
+RATES = {"step": 1e-3, "sample": 1e-3, "wave": 1e-3, "fit": 1e-3, "generator": 1.0}
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +237,7 @@ def test_a7_kills_leave_the_same_bytes_and_no_temporary_file(tmp_path: Path) -> 
 def folder_contents(folder: Path) -> dict[str, bytes]:
     "Files by their bytes, but for run.json, which tells the time."
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*")
-            if p.is_file() and p.suffix != ".lock" and p.name != "run.json"}
+            if p.is_file() and p.suffix != ".lock" and p.name not in ("run.json", ".lock")}
 
 
 def test_a7_only_what_dead_processes_left_is_swept(tmp_path: Path) -> None:
@@ -314,3 +344,232 @@ assert [os.waitpid(pid, 0)[1] for pid in pids] == [0, 0]
 for name in ("model.safetensors", "config.json", "history.csv"):
     assert digest(home / "alone" / name) == digest(home / "both" / name), name
 """
+
+
+# Absurd sizes are refused before memory or disk is taken.
+
+def outcome_in_little_memory(work: Callable[[], Any], mebibytes: int = 256) -> str:
+    "What a call says in a child that may take so much more memory than it has, and 20 seconds."
+    there, here = os.pipe()
+    if (child := os.fork()) == 0:
+        now = int(re.findall(r"VmSize:\s+(\d+)", Path("/proc/self/status").read_text())[0]) << 10
+        resource.setrlimit(resource.RLIMIT_AS, (now + (mebibytes << 20),) * 2)
+        resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
+        try:
+            said = f"fine: {work()}"
+        except BaseException as e:
+            said = f"{type(e).__name__}: {e}"
+        os.write(here, said.encode()[:2000])
+        os._exit(0)
+    os.close(here)
+    with os.fdopen(there, "rb") as pipe:
+        said = pipe.read().decode()
+    assert os.waitpid(child, 0)[1] == 0, said
+    return said
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc")
+
+
+def refused(work: Callable[[], Any], kind: str = "EmodiffError") -> bool:
+    "True where the child was refused in one sentence."
+    said = outcome_in_little_memory(work)
+    return said.startswith(f"{kind}: ") and said.endswith(".") and "\n" not in said or print(said)
+
+
+@needs_proc
+@pytest.mark.parametrize(("place", "value"), [
+    *((f"denoiser.{name}", 10**9) for name in ("channels", "blocks_before", "time_channels",
+                                               "positions", "condition_channels", "dilation")),
+    ("denoiser.channels", 4096), ("features.frames", 10**12), ("diffusion.steps", 10**12),
+    ("shape", [80, 10**12]), ("shape", [80]), ("prompt_dim", 10**9), ("prompt_len", "long")])
+def test_a_generator_of_absurd_sizes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, value: Any,
+) -> None:
+    "Refused before a network is built."
+    config = check_sum((shipped_generator() / "config.json").read_bytes())
+    assert config is not None
+    *names, last = place.split(".")
+    functools.reduce(dict.__getitem__, names, config["settings"] if names else config)[last] = value
+    write_json(tmp_path / "config.json", add_sum(config))
+    shutil.copy(shipped_generator() / "model.safetensors", tmp_path)
+
+    monkeypatch.setattr(checkpoints, "DenoiserNet", mock.Mock(side_effect=AssertionError))
+    assert refused(lambda: checkpoints.load_network(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def small_vocoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    "A HiFi-GAN of few channels."
+    from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
+
+    folder = tmp_path_factory.mktemp("vocoder")
+    SpeechT5HifiGan(SpeechT5HifiGanConfig(
+        sampling_rate=22050, upsample_initial_channel=16, upsample_rates=[8, 8, 2, 2],
+        upsample_kernel_sizes=[16, 16, 4, 4])).save_pretrained(folder)
+    return folder
+
+
+@needs_proc
+@pytest.mark.parametrize("change", [
+    {"upsample_initial_channel": 10**9}, {"model_in_dim": 10**9}, {"upsample_rates": [10**9] * 4},
+    {"resblock_kernel_sizes": [10**9, 7, 11]}, {"resblock_dilation_sizes": [[10**9] * 3] * 3},
+    {"upsample_rates": [8, 8, 2, 2, *[1] * 10**5]}, {"sampling_rate": 10**12}, {"header": 2**60}])
+def test_a_vocoder_of_absurd_sizes(
+    tmp_path: Path, small_vocoder: Path, change: dict[str, Any],
+) -> None:
+    config = json.loads((small_vocoder / "config.json").read_text()) | change
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    raw = (small_vocoder / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(
+        struct.pack("<Q", config["header"]) + raw[8:] if "header" in change else raw)
+    assert refused(lambda: load_vocoder(tmp_path))
+    if "sampling_rate" in change:  # as it was made, it is taken
+        assert outcome_in_little_memory(lambda: load_vocoder(small_vocoder), 1024)[:4] == "fine"
+
+
+@needs_proc
+def test_weights_and_arrays_of_absurd_sizes(tmp_path: Path) -> None:
+    "Headers that claim terabytes: safetensors, a NumPy file, and one that is compressed."
+    weights = tmp_path / "model.safetensors"
+    for shape in ([10**12], [2**62, 2**62]):
+        header = json.dumps({"a": {"dtype": "F32", "shape": shape, "data_offsets": [
+            0, 4 * 10**12]}}).encode()
+        weights.write_bytes(struct.pack("<Q", len(header)) + header + bytes(100))
+        assert refused(lambda: checkpoints.read_tensors(weights))
+    weights.write_bytes(struct.pack("<Q", 2**62) + bytes(100))
+    assert refused(lambda: checkpoints.read_tensors(weights))
+    folder = save_segments(stripes(1), tmp_path / "segments")
+    for shape in ((10**12, 80, 256), (10**9,), (2**62, 2**62), (0, 80)):
+        with (folder / "mels.npy").open("wb") as f:
+            np.lib.format.write_array_header_1_0(
+                f, {"descr": "<f2", "fortran_order": False, "shape": shape})
+            f.write(bytes(64))
+        seal(folder)  # as somebody would who means harm
+        assert refused(lambda: load_segments(folder))
+
+
+def seal(folder: Path) -> None:
+    "Write the hashes of a folder of segments anew."
+    names = check_sum((folder / "sums.json").read_bytes()) or {}
+    write_json(folder / "sums.json", add_sum({name: digest(folder / name) for name in names}))
+
+
+@needs_proc
+def test_recordings_of_absurd_sizes(tmp_path: Path) -> None:
+    "A wav header of 4 GiB over a second of sound, the same with a hole of 4 GiB, and a FLAC."
+    sound = np.round(babble(1.0, 16000, silence=0) * 32767).astype("<i2")
+    head = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 0xFFFFFFFF, b"WAVE", b"fmt ", 16, 1, 1, 16000,
+                       32000, 2, 16, b"data", 0xFFFFFF80)
+    (tmp_path / "claims.wav").write_bytes(head + sound.tobytes())
+    said = outcome_in_little_memory(lambda: len(load_audio(tmp_path / "claims.wav", Features())))
+    assert re.fullmatch(r"fine: 2[12]\d{3}|BrokenClip: .*", said), said
+    with (tmp_path / "hole.wav").open("wb") as f:
+        f.write(head)
+        f.truncate(4 << 30)
+    soundfile.write(tmp_path / "x.flac", sound, 16000)
+    flac = bytearray((tmp_path / "x.flac").read_bytes())
+    flac[21:26] = bytes([flac[21] | 15]) + b"\xff" * 4  # the number of its samples
+    (tmp_path / "x.flac").write_bytes(flac)
+    for name in ("hole.wav", "x.flac"):
+        assert refused(lambda n=name: load_audio(tmp_path / n, Features()), "BrokenClip")
+
+
+@needs_proc
+def test_an_archive_of_absurd_size(tmp_path: Path) -> None:
+    "A zip of zeros: what unpacks to more than is allowed leaves nothing, whatever it claims."
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("wav/03a01Fa.wav", bytes(64 << 20))
+    raw = (tmp_path / "bomb.zip").read_bytes()
+    assert len(raw) < 1 << 20
+    size = struct.pack("<I", 64 << 20)
+    (tmp_path / "liar.zip").write_bytes(raw.replace(size, struct.pack("<I", 1000)))
+    for name in ("bomb.zip", "liar.zip"):
+        assert refused(lambda n=name: _unpack(tmp_path / n, tmp_path / "out", 32 << 20))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bomb.zip", "liar.zip"]
+
+
+# Folders that the reader names: what is written there, and by whom.
+
+def flipped(path: Path, rng: random.Random) -> bytes:
+    "A file with one bit changed; returns what it was."
+    raw = path.read_bytes()
+    at = rng.randrange(len(raw))
+    path.write_bytes(raw[:at] + bytes([raw[at] ^ (1 << rng.randrange(8))]) + raw[at + 1:])
+    return raw
+
+
+def test_a_flipped_bit_in_what_prepare_wrote_is_refused_and_prepare_mends_it(
+    home: Path, tmp_path: Path,
+) -> None:
+    "Mels, table, types, labels and the hashes themselves; then the same command again."
+    table = write_clips(tmp_path / "clips", 4).rename(columns={"path": "file"})
+    table.to_csv(tmp_path / "my.csv", index=False)
+    out, rng = tmp_path / "out", random.Random(0)
+    command = ["prepare", str(tmp_path / "my.csv"), "--out", str(out), "--jobs", "1"]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    whole = folder_contents(out)
+    assert len(whole) == 5 and len(load_segments(out)) == 4
+    parts = sorted(p for p in out.iterdir() if p.name != ".lock")
+    for path in parts:
+        for _ in range(4):
+            raw = flipped(path, rng)
+            message = error_message(load_segments, out)
+            assert "damaged" in message and "make it again" in message, path
+            path.write_bytes(raw)
+    for path in parts:
+        path.write_bytes(b"") if path.name[0] == "t" else path.unlink()
+        assert error_message(load_segments, out)
+    (out / f".mels-{_writer(2**22 - 1)}.abcdefgh.npy").touch()  # of a process that is no more
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert folder_contents(out) == whole and not leftovers(out)
+
+
+def test_a_damaged_record_of_augment_is_told(tmp_path: Path) -> None:
+    "Any flipped bit of augment.json; where nothing was made yet, the record is written anew."
+    open_folder(tmp_path, "asked", "key")
+    record, rng = tmp_path / "augment.json", random.Random(0)
+    for _ in range(20):
+        raw = flipped(record, rng)
+        assert open_folder(tmp_path, "asked", "key") and record.read_bytes() == raw
+    (tmp_path / "augmented.csv").write_text("file")
+    assert open_folder(tmp_path, "asked", "key") == tmp_path
+    for _ in range(50):
+        raw = flipped(record, rng)
+        assert "is damaged" in error_message(open_folder, tmp_path, "asked", "key")
+        record.write_bytes(raw)
+    assert "other speech" in error_message(open_folder, tmp_path, "else", "key")
+
+
+HELD = """
+import sys, time
+from emodiff.base.cache import sole_writer
+with sole_writer(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(100)
+"""
+
+
+def test_two_runs_into_one_folder(home: Path, tmp_path: Path) -> None:
+    "prepare, sample and augment: the second is told at once, and writes nothing."
+    table = write_clips(tmp_path / "clips", 12).rename(columns={"path": "file"})
+    table = table.assign(emotion=["sad", "happy"] * 6, gender="f", text="a")
+    table.to_csv(tmp_path / "my.csv", index=False)
+    table[["text", "emotion"]].assign(speaker="").to_csv(tmp_path / "plan.csv", index=False)
+    my, out = str(tmp_path / "my.csv"), ["--out", str(tmp_path / "out")]
+    commands = [["prepare", my, *out], ["sample", "demo", str(tmp_path / "plan.csv"), *out],
+                ["augment", my, *out, "--preset", "smoke", "--per-emotion", "1"]]
+    first = subprocess.Popen([sys.executable, "-c", HELD, out[1]], stdout=subprocess.PIPE)
+    try:
+        assert first.stdout is not None and first.stdout.readline() == b"held\n"
+        with mock.patch("emodiff.augment.run.measured_rates", lambda *_: RATES):
+            for command in commands:
+                done = CliRunner().invoke(app, command)
+                assert isinstance(done.exception, EmodiffError), done.output
+                assert "another run is writing into" in str(done.exception)
+                assert [p.name for p in (tmp_path / "out").iterdir()] == [".lock"]
+    finally:
+        first.kill()
+        first.wait()
+    done = CliRunner().invoke(app, commands[0])  # a lock ends with its process
+    assert done.exit_code == 0 and len(load_segments(tmp_path / "out")) == 12

@@ -268,7 +268,7 @@ def save_network(
     return folder
 
 # %% ../../nbs/02_generator/06_checkpoints.ipynb #811ad592
-_LARGE = 1 << 20  # what no setting of a generator exceeds, unless it has more weights than that
+_LONGEST = 1 << 20  # frames of a segment, steps of a chain, and the like
 
 
 def _refuse_absurd_sizes(
@@ -276,20 +276,25 @@ def _refuse_absurd_sizes(
     config: dict[str, Any],  # of `read_config`
     tensors: dict[str, Tensor],  # of `read_tensors`
 ) -> None:
-    "An error where config.json asks for more than its weights can be of."
+    "An error where config.json asks for more than its weights can be of; nothing is built yet."
     settings = to_dict(from_dict(Settings, config["settings"]))
-    sizes = {f"{concern}.{name}": value for concern in ("features", "diffusion", "denoiser")
-             for name, value in settings[concern].items() if isinstance(value, int)}
     net = settings["denoiser"]
-    sizes |= {"prompt_dim": config.get("prompt_dim"), "prompt_len": config.get("prompt_len"),
-              **dict(zip(("bands", "frames"), config.get("shape", ()), strict=False)),
-              "denoiser.dilation, to the power of 3": net["dilation"]**3,
-              "blocks (8192 weights each)": (net["blocks_before"] + net["blocks_after"]) << 13}
-    most = max(_LARGE, sum(t.numel() for t in tensors.values()))
-    for name, value in sizes.items():
-        if not isinstance(value, int) or value > most:
-            raise EmodiffError(f"{folder}/config.json asks for {name} of {value}, which is no size "
-                               f"of a generator with {most} weights; copy or train it again.")
+    widest = max((n for tensor in tensors.values() for n in tensor.shape), default=0)
+    bands, frames = (*config.get("shape", ()), None, None)[:2]
+    widths = {k: net[k] for k in ("channels", "time_channels", "condition_channels", "positions",
+                                  "kernel")}
+    widths |= {"bands": bands, "prompt_dim": config.get("prompt_dim")}
+    lengths = {k: v for part in ("features", "diffusion") for k, v in settings[part].items()
+               if isinstance(v, int)}
+    lengths |= {"shape": frames, "dilation, to the power of 3": net["dilation"]**3}
+    limits = [(widths, widest), (lengths, _LONGEST),
+              ({"prompt_len": config.get("prompt_len")}, max(widest, 1024)),
+              ({"blocks": net["blocks_before"] + net["blocks_after"]}, len(tensors))]
+    for sizes, most in limits:
+        for name, value in sizes.items():
+            if not isinstance(value, int) or not 0 <= value <= most:
+                raise EmodiffError(f"{folder}/config.json asks for {name} of {value}, which does "
+                                   "not fit its weights; copy or train the generator again.")
 
 # %% ../../nbs/02_generator/06_checkpoints.ipynb #811ad598
 def load_network(
@@ -301,22 +306,14 @@ def load_network(
     tensors, _ = read_tensors(Path(folder) / "model.safetensors", device)
     _refuse_absurd_sizes(folder, config, tensors)
     settings, shape = from_dict(Settings, config["settings"]), config["shape"]
-
-    def build() -> DenoiserNet:
-        "The network, its weights as they are drawn."
+    try:
         if config.get("words"):
             known = (tensors["words.texts.known"], tensors["words.texts.pieces"])
-            return WordsDenoiser(settings.denoiser, *known, *shape)
-        return DenoiserNet(settings.denoiser, config["prompt_dim"], config["prompt_len"], *shape)
-
-    try:
-        with torch.device("meta"):  # without memory
-            wanted = {name: value.shape for name, value in build().state_dict().items()}
-        if wanted != {name: value.shape for name, value in tensors.items()}:
-            raise RuntimeError("other names or shapes")
-        if not config.get("words"):
+            net: DenoiserNet = WordsDenoiser(settings.denoiser, *known, *shape)
+        else:
+            net = DenoiserNet(settings.denoiser, config["prompt_dim"], config["prompt_len"], *shape)
             tensors = {k: v.float() for k, v in tensors.items()}
-        (net := build()).load_state_dict(tensors)
+        net.load_state_dict(tensors)
     except (KeyError, RuntimeError) as e:
         raise EmodiffError(f"{folder}: the weights do not fit config.json; copy or train the "
                            "generator again.") from e
