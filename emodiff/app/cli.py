@@ -397,7 +397,8 @@ def sample_command(
         return _say(f"segments would go to {out}, waves to {out / 'waves'}")
     first = os.environ.get("RANK", "0") == "0"
     with sole_writer(out) if first else contextlib.nullcontext():
-        made = synthesise(model, plan, changed, seed, folder=out / "parts")  # all, everywhere
+        made = synthesise(model, plan, changed, seed, folder=out / "parts",
+                          unknown=True)  # all of them, everywhere; checked above
         if first:
             save_segments(made, out)
             speak = load_vocoder(vocoder, model.device, settings.features)

@@ -468,6 +468,27 @@ def samples_as_segments(
         frames=frames, seconds=frames * features.hop / features.sampling_rate, synthetic=True),
                     emotions=emotions)
 
+# %% ../../nbs/02_generator/09_sampling.ipynb #5be4c002
+def check_plan(
+    plan: pd.DataFrame,  # emotion, speaker, and where known corpus
+    generator: Generator,
+) -> None:
+    "Raise an error for an emotion or a speaker that a generator was not trained on."
+    plan = plan[[c for c in ("emotion", "speaker", "corpus") if c in plan]].astype(object)
+    plan, people = plan.fillna("").astype(str), generator.speakers
+    for column, known in (("emotion", generator.emotions), ("speaker", people["speaker"])):
+        strange = sorted(set(plan[column]) - set(known) - {""})
+        if strange and len(known):
+            raise EmodiffError(f"the generator knows no {column} {printable(strange[0])!r}; it "
+                               f"knows: {printable(', '.join(sorted(set(known))))}; leave it empty "
+                               f"for any {column}, or ask with unknown=True (--unknown).")
+    pairs = set(zip(people["corpus"], people["speaker"], strict=True))
+    for corpus, speaker in zip(plan.get("corpus", ()), plan["speaker"], strict=False):
+        if speaker and corpus and pairs and (corpus, speaker) not in pairs:
+            knows = ", ".join(people.loc[people["speaker"] == speaker, "corpus"])
+            raise EmodiffError(f"the generator knows speaker {printable(speaker)!r} of {knows}, "
+                               f"not of {printable(corpus)}; correct the corpus.")
+
 # %% ../../nbs/02_generator/09_sampling.ipynb #86bc40ca
 # the modules whose code decides a sample: part of its key in the run cache
 SAMPLING_CODE = ("generator.sampling", "generator.denoiser", "generator.layers",
@@ -483,6 +504,7 @@ def synthesise(
     folder: Path | str | None = None,  # keeps finished chunks, for a run that may be killed
     begin: np.ndarray | None = None,  # Mels (N, 80, 256) to begin with; None: noise
     level: float = _START_LEVEL,  # abar to which they are noised
+    unknown: bool = False,  # an emotion or speaker that the generator never met is meant
 ) -> Segments:  # the plan's columns and sample, utterance, segment, frames, seconds, synthetic
     "Synthetic segments, one per row of the plan."
     settings = settings or generator.settings.sampling
@@ -495,6 +517,8 @@ def synthesise(
     if pick_compile(generator.settings.training.compile, device, passes):
         generator.net.compile()
     numbers = sample_numbers(plan)
+    if not unknown and {"emotion", "speaker"} <= set(plan):
+        check_plan(plan, generator)
     prompts = embed_prompts(plan, generator.settings.denoiser)
     key = digest({"generator": generator.key, "plan": plan.to_csv(), "seed": seed,
                   "sampling": to_dict(settings), "device": device.split(":")[0],
@@ -505,26 +529,6 @@ def synthesise(
                          None if folder is None else Path(folder), key, begin, level)
     return samples_as_segments(mels, plan, numbers, generator.settings.features,
                                generator.settings.emotions)
-
-# %% ../../nbs/02_generator/09_sampling.ipynb #5be4c002
-def check_plan(
-    plan: pd.DataFrame,  # emotion, speaker, and where known corpus
-    generator: Generator,
-) -> None:
-    "Raise an error for an emotion or a speaker that a generator was not trained on."
-    people = generator.speakers
-    for column, known in (("emotion", generator.emotions), ("speaker", people["speaker"])):
-        strange = sorted(set(plan[column].astype(str)) - set(known) - {""})
-        if strange and len(known):
-            raise EmodiffError(f"the generator knows no {column} {printable(strange[0])!r}; it "
-                               f"knows: {printable(', '.join(sorted(set(known))))}; leave it empty "
-                               f"for any {column}, or ask with unknown=True (--unknown).")
-    pairs = set(zip(people["corpus"], people["speaker"], strict=True))
-    for corpus, speaker in zip(plan.get("corpus", ()), plan["speaker"], strict=False):
-        if speaker and corpus and pairs and (corpus, speaker) not in pairs:
-            knows = ", ".join(people.loc[people["speaker"] == speaker, "corpus"])
-            raise EmodiffError(f"the generator knows speaker {printable(speaker)!r} of {knows}, "
-                               f"not of {printable(corpus)}; correct the corpus.")
 
 # %% ../../nbs/02_generator/09_sampling.ipynb #5be4c005
 def _lines_plan(columns: dict[str, str | Sequence[str]]) -> pd.DataFrame:
@@ -677,7 +681,7 @@ def speak(
 ) -> Speech:
     "Speech for one line or several: what a call of the generator gives."
     plan, settings = speech_request(generator, text, emotion, speaker, **options)
-    made = synthesise(generator, plan, settings, seed)
+    made = synthesise(generator, plan, settings, seed, unknown=True)  # checked, unless meant
     return Speech(made, generator.settings.features, generator.wave_maker)
 
 # %% ../../nbs/02_generator/09_sampling.ipynb #3a3cc1b1
@@ -694,4 +698,5 @@ def vary_segments(
     columns = [c for c in ("corpus", "speaker", "gender", "emotion", "text") if c in real.table]
     plan = real.table[columns].reset_index(drop=True)
     plan = plan.assign(of=real.table["utterance"].to_numpy(), sample=np.arange(len(plan)))
-    return synthesise(generator, plan, settings, seed, device, folder, np.asarray(real.mels), level)
+    return synthesise(generator, plan, settings, seed, device, folder, np.asarray(real.mels), level,
+                      unknown=True)
