@@ -184,3 +184,32 @@ def test_a_frozen_speech_model_is_a_third_recogniser_of_every_arm(
     assert np.allclose(table["uar"], table["linear_uar"])
     settings = load_preset("smoke", protocol={"fold_speakers": 5})
     assert set(further_judges(cells[:1], {"real": few}, settings)) == {"linear"}
+
+
+def test_one_recogniser_per_seed_judges_all_variants(
+        home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    "The same samples have the same fidelity: in chapter 03, in 06 and in the search."
+    from emodiff.recognition import cells as module
+    from emodiff.recognition.classifier import made_up_segments
+    from emodiff.recognition.fidelity import fidelity, heard_emotions
+    from emodiff.studies.ablation import make_study, usefulness
+
+    trained, train = [], module.train_classifier
+    monkeypatch.setattr(module, "train_classifier", lambda segments, *how: trained.append(
+        len(segments)) or train(segments, *how))
+    settings = load_preset("smoke", protocol={"seeds": 2, "jobs": 1})
+    real, made = made_up_segments(48), made_up_segments(24, 1)
+    noisy = changed(made, made.mels + rng_for("noisy").normal(0, 0.2, made.mels.shape))
+    study = make_study(real, 24)
+    speech = {"a": made, "b": noisy, "again": made}
+    heard = heard_emotions(study.training, speech, settings).set_index("speech")
+    assert trained == [len(study.training)] * 2  # two seeds, whatever number of variants
+    assert (heard.loc["a"] == heard.loc["again"]).all()
+    alone = heard_emotions(study.training, {"c": made}, settings).set_index("speech")
+    assert (alone.loc["c"] == heard.loc["a"]).all()
+    table = usefulness(study, speech, settings).set_index("variant")
+    assert np.allclose(table["fidelity"], heard["fidelity (UAR %)"])
+    assert table["linear_uar"].notna().all() and (
+        table.loc["a", "linear_uar"] == table.loc["again", "linear_uar"])
+    table = fidelity(real, made, study.unseen, settings, others={"again": made})
+    assert table.set_index("speech")["fidelity (UAR %)"][["synthetic", "again"]].nunique() == 1

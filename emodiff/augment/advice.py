@@ -23,6 +23,7 @@ from ..recognition.audit import leak_audit
 from ..recognition.cells import within_cells
 from ..recognition.fidelity import fidelity
 from ..recognition.folds import loso_folds, speaker_groups, unheard_utterances
+from ..recognition.linear import linear_predictions, with_judges
 from ..recognition.plan import run_plan
 from ..recognition.pools import Synthesis, cached_synthesis, group_pools
 from ..recognition.similarity import similarity_table
@@ -80,7 +81,7 @@ def _group_speech(
 class HeldOutTrial:
     "A test on held-out speakers."
     predictions: pd.DataFrame  # from `run_plan`: one row per utterance, arm and seed
-    uar: pd.DataFrame  # from `summarise`: one row per arm
+    uar: pd.DataFrame  # from `summarise`: one row per arm; the linear judge's beside it
     generators: tuple[str, ...]  # keys of the generators that it used
 
 # %% ../../nbs/07_augment/02_advice.ipynb #c5818e8f
@@ -110,7 +111,9 @@ def held_out_trial(
     if not leaks.empty:
         raise EmodiffError(f"the test would not be honest: {leaks.iloc[0].to_dict()}; report this "
                            "to the maintainers.")
-    return HeldOutTrial(predictions, summarise(predictions, p),
+    judged = {"linear": linear_predictions(cells, pools)}
+    uar = with_judges(lambda rows: summarise(rows, p), predictions, judged)
+    return HeldOutTrial(predictions, uar,
                         tuple(one.generator.key for one in made.values()))
 
 # %% ../../nbs/07_augment/02_advice.ipynb #40f9abad

@@ -102,7 +102,8 @@ before you rely on this speech.</p>{% else %}
 <p>Each of {{ n }} was held out once. Nothing had met them: neither the recogniser nor the
 generator that made its synthetic speech (a leak audit passed). All recognisers took the same number
 of optimiser steps ({{ steps }}), {{ seeds }} each; the control says what mere repetition
-brings. Intervals are over speakers. {{ few }}</p>
+brings. Intervals are over speakers. The linear judge is a logistic regression on band statistics: a
+gain that only one of the two judges sees is that judge's. {{ few }}</p>
 <details><summary>UAR % of each held-out speaker</summary>{{ folds }}</details>{% endif %}"""
 
 
@@ -117,6 +118,8 @@ def _trial_part(trial: HeldOutTrial | None, advice: Advice, settings: Settings) 
         "trained on": [what[a] for a in t["arm"]],
         "UAR %, 95 % interval": [_interval_text(v)
                                  for v in t[["uar", "low", "high"]].to_numpy(float)],
+        "by the linear judge": [_interval_text(v) for v in t[
+            ["linear_uar", "linear_low", "linear_high"]].to_numpy(float)],
         "SD over seeds": t["sd"], "WAR %": t["war"],
         "gain of real + synthetic, points": [
             _interval_text(gains.loc[a], sign=True) if a in gains.index else "" for a in t["arm"]]})

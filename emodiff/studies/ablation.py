@@ -17,8 +17,10 @@ import pandas as pd
 from ..base.core import one_of, rng_for
 from ..base.settings import Settings, replace
 from ..recognition.cells import Cell
+from ..recognition.classifier import uar
 from ..recognition.fidelity import heard_emotions
 from ..recognition.folds import speaker_groups, unheard_utterances
+from ..recognition.linear import linear_predictions
 from ..recognition.plan import run_plan
 from ..recognition.pools import Synthesis, cached_synthesis, plan_from
 from ..recognition.similarity import frechet_distance, paired_mad, pooled_features
@@ -116,7 +118,7 @@ def usefulness(
     speech: dict[str, Segments],  # variant -> its samples
     settings: Settings,  # of the recogniser
     device: str = "cpu",  # 'cpu' or 'cuda'
-) -> pd.DataFrame:  # one row per variant: fidelity, recalls, uar, its 95 % limits, all in %
+) -> pd.DataFrame:  # one row per variant: fidelity, recalls, uar, its limits, in %
     "What a recogniser of real speech hears in the samples, and what one trained on them learns."
     # one recogniser per seed judges all variants, here and in every other call of a study; that
     # of usefulness has the seed of its fold, whatever the variant is called
@@ -125,11 +127,13 @@ def usefulness(
                   {"strangers": np.arange(len(study.unseen_speakers))})
              for name in speech for seed in range(protocol.seeds)]
     found, rows = run_plan(cells, pools, settings, device, "variants"), []
+    judged = linear_predictions(cells, pools)  # by the second judge, which has no seeds
     for name in speech:
         learnt = arm_estimate(speaker_counts(found[found["arm"] == name]), None, "UAR",
                           protocol.resamples)
         rows.append({"variant": name, "uar": learnt.value, "uar_low": learnt.low,
-                     "uar_high": learnt.high})
+                     "uar_high": learnt.high,
+                     "linear_uar": 100 * uar(judged[judged["arm"] == name])})
     heard = heard_emotions(study.training, speech, settings, device).rename(
         columns={"speech": "variant", "fidelity (UAR %)": "fidelity"})
     return heard.merge(pd.DataFrame(rows), on="variant")

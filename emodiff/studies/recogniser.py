@@ -35,8 +35,8 @@ def development_cells(
                     fold_speakers=len(speakers))
     return [Cell("recogniser", "real", fold.name, seed, {"real": rows[fold.train]},
                  {"real": rows[fold.test]}, epoch=len(fold.train))
-            for fold in loso_folds(real.table.iloc[rows], inner)
-            for seed in range(settings.protocol.seeds)]
+            for seed in range(settings.protocol.seeds)
+            for fold in loso_folds(real.table.iloc[rows], inner, seed=seed)]
 
 # %% ../../nbs/06_studies/03_recogniser.ipynb #2b7e1508
 def confirmation_cells(
@@ -110,7 +110,7 @@ def search_recogniser(
     settings: Settings,  # of the preset
     device: str = "cpu",  # 'cpu' or 'cuda'
     variants: Mapping[str, dict[str, Any]] | None = None,  # None: `recogniser_variants`
-    penalties: tuple[float, ...] = (0.001, 0.003, 0.03, 0.1, 1.0),  # C of further linear judges
+    penalties: tuple[float, ...] = (0.001, 0.003, 0.01, 0.1, 1.0),  # C of further linear judges
 ) -> pd.DataFrame:  # from `recogniser_table`
     "Recognisers in inner folds of the development speakers."
     tried = recogniser_variants(settings.classifier) if variants is None else variants
