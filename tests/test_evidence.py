@@ -1,0 +1,115 @@
+"""Leaky arms, and tables made again from predictions: what was changed is found and named."""
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from emodiff.app.cli import app
+from emodiff.base.chapter import Chapter
+from emodiff.base.core import EmodiffError
+from emodiff.base.settings import load_preset, replace
+from emodiff.pages.recheck import recheck
+from emodiff.pages.result_tables import RESULT_TABLES
+from emodiff.pages.results import results_md
+from emodiff.recognition.arms import LEAK_NOTE, chosen_arms
+from emodiff.recognition.audit import run_audited_plan
+from emodiff.recognition.cells import within_cells
+from emodiff.recognition.classifier import made_up_segments
+from emodiff.recognition.evidence import save_evidence
+from emodiff.recognition.experiments import cross_corpus, within_corpus
+from emodiff.recognition.folds import loso_folds
+from emodiff.recognition.pools import arm_synthesis, group_pools, pool_sizes
+from emodiff.speech.segments import Segments
+
+ROOT = Path(__file__).resolve().parent.parent
+ARMS = ("real", "synthetic", "real + synthetic", "leaky")
+SETTINGS = load_preset("smoke", training={"steps": 2}, classifier={"steps": 2}, protocol={
+    "arms": ARMS, "cross_arms": ("real", "synthetic", "leaky"), "adaptation": (0.0,)})
+
+
+def corpus(name: str, seed: int) -> Segments:
+    "A made-up corpus."
+    made = made_up_segments(32, seed)
+    return Segments(made.mels, made.table.assign(corpus=name))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory):
+    "A folder of results as chapters 04 and 05 leave it, with RESULTS.md."
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EMODIFF_HOME", str(tmp_path_factory.mktemp("home")))
+        out = tmp_path_factory.mktemp("figures") / "smoke"
+        chapter = Chapter(SETTINGS, None, out, "cpu", "A", "B")
+        real = corpus("A", 0)
+        for found in (within_corpus(real, SETTINGS),
+                      cross_corpus(real, corpus("B", 1), [corpus("C", 2)], SETTINGS)):
+            evidence = save_evidence(chapter, found)
+            for make in RESULT_TABLES[evidence.kind]:
+                make(evidence, out)
+        results_md(out)
+        yield out
+
+
+def test_all_is_made_again_byte_for_byte(folder: Path) -> None:
+    found = recheck(folder)
+    assert not found.faults and not found.taken
+    assert {"table2_within_corpus.md", "table2_leak_claims.csv", "table3_claims.csv",
+            "RESULTS.md"} <= set(found.made)
+
+
+@pytest.mark.parametrize("judge", ["cnn", "linear"])
+def test_one_flipped_bit_of_a_posterior_is_found(folder: Path, tmp_path: Path, judge: str) -> None:
+    copy = shutil.copytree(folder, tmp_path / folder.name)
+    with np.load(copy / "predictions.npz") as whole:
+        arrays = dict(whole)
+    arrays[f"within.{judge}.posteriors"].view(np.uint16)[7, 1] ^= 1
+    np.savez(copy / "predictions.npz", **arrays)
+    faults = recheck(copy).faults
+    assert any(f.startswith("table2_runs.md, line 1:") for f in faults)  # the digest of them all
+    named = [f for f in faults if f.startswith("table2_runs.csv, line ")]
+    assert bool(named) == (judge == "cnn") and all("'within,synthetic,A,0,0," in f for f in named)
+    done = CliRunner().invoke(app, ["recheck", str(copy)])
+    assert isinstance(done.exception, EmodiffError) and "table2_runs" in done.stdout
+
+
+def test_a_changed_table_is_found_and_named(folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / folder.name)
+    path = copy / "table3_claims.csv"
+    path.write_text(path.read_text("utf-8").replace("undecided", "supported", 1), "utf-8")
+    assert [f for f in recheck(copy).faults if f.startswith("table3_claims.csv, line 2:")]
+    (copy / "table3_claims.csv").unlink()
+    assert "table3_claims.csv is missing" in recheck(copy).faults
+    (copy / "predictions.npz").unlink()
+    assert recheck(copy).faults == ("predictions.npz is missing, and RESULTS.md names it",)
+
+
+def test_every_table_with_a_leaky_arm_says_so(folder: Path) -> None:
+    named = {p.name for p in folder.glob("*.md") if "(leaky)" in p.read_text("utf-8")}
+    assert {"table2_runs.md", "table2_folds.md", "table2_leak.md", "table2_leak_claims.md"} <= named
+    assert all(LEAK_NOTE in (folder / name).read_text("utf-8") for name in named)
+    shown = (folder / "table2_within_corpus.md").read_text("utf-8")
+    assert "IDDPM, leaky" in shown and LEAK_NOTE in shown
+    assert "leaky" not in (folder / "table3_cross_corpus.md").read_text("utf-8")
+
+
+def test_leaky_speech_under_another_name_is_refused(folder: Path) -> None:
+    real, arms = corpus("A", 0), chosen_arms(["leaky"])
+    made = arm_synthesis(real, arms, SETTINGS)
+    cells = within_cells(loso_folds(real.table, SETTINGS.protocol),
+                         pool_sizes(made, SETTINGS.protocol), SETTINGS.protocol, arms)
+    pools = group_pools(real, made, arms, SETTINGS)
+    with pytest.raises(EmodiffError, match="found .* leaks"):
+        run_audited_plan([replace(cells[0], arm="synthetic")], pools, SETTINGS)
+    assert len(run_audited_plan(cells[:1], pools, SETTINGS))
+
+
+@pytest.mark.parametrize("name", ["demo", "open", "open-EmoDB", "open-URDU"])
+def test_the_tables_of_the_repository_come_from_their_predictions(name: str) -> None:
+    if not (ROOT / "figures" / name).is_dir():
+        pytest.skip(f"there is no folder figures/{name}")
+    found = recheck(ROOT / "figures" / name)
+    assert not found.faults
+    if found.skipped:
+        pytest.skip(found.skipped)
