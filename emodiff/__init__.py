@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from emodiff.generator.sampling import Speech as Speech
     from emodiff.generator.sampling import synthesise as synthesise
     from emodiff.generator.training import train_generator as train_generator
+    from emodiff.recognition.recognizer import Recognizer as Recognizer
     from emodiff.speech.segments import Segments as Segments
     from emodiff.speech.segments import load_segments as load_segments
     from emodiff.speech.segments import prepare as prepare
@@ -31,7 +32,8 @@ _MODULES = {  # where each name comes from
     "Segments": "speech.segments", "prepare": "speech.segments",
     "load_segments": "speech.segments", "save_segments": "speech.segments",
     "train_generator": "generator.training", "Generator": "generator.sampling",
-    "Speech": "generator.sampling", "synthesise": "generator.sampling"}
+    "Speech": "generator.sampling", "synthesise": "generator.sampling",
+    "Recognizer": "recognition.recognizer"}
 
 
 def __getattr__(name: str) -> Any:

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import ROOT
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 
 import emodiff
 from emodiff.base.core import EmodiffError
 from emodiff.generator.sampling import Generator
+from emodiff.recognition.classifier import made_up_segments
 
 pytestmark = pytest.mark.filterwarnings("ignore:no vocoder named")
 
@@ -78,3 +81,22 @@ def test_wrong_requests_are_one_sentence(speaker: Generator, asked: dict, said: 
 def test_an_unknown_emotion_that_is_meant(speaker: Generator) -> None:
     speech = speaker("Hello.", "furious", num_inference_steps=1, unknown=True)
     assert speech.table["emotion"].tolist() == ["furious"]
+
+
+def test_recognizer_in_the_manner_of_scikit_learn() -> None:
+    "Segments or arrays, one label per row, the same for all segments of an utterance."
+    train, test = made_up_segments(64, 0), made_up_segments(32, 1)
+    recognizer = emodiff.Recognizer("smoke", steps=40, lr=0.02)
+    with pytest.raises(NotFittedError):
+        recognizer.predict(test)
+    assert recognizer.fit(train).score(test) > 0.7
+    found = recognizer.predict(test)
+    assert len(found) == len(test) and (found[::2] == found[1::2]).all()  # two segments each
+    assert list(recognizer.classes_) == list(train.emotions)
+    two = np.where(train.table["emotion"] == "sad", "Wut", "Freude")  # any labels
+    other = clone(recognizer).set_params(seed=1).fit(train.mels, two)
+    assert list(other.classes_) == ["Freude", "Wut"] and other.get_params()["seed"] == 1
+    assert other.predict_proba(test.mels).shape == (32, 2) and len(repr(other)) < 80
+    for wrong, labels in ((train.mels, None), (train.mels[0], ["sad"]), (train.mels, ["sad"])):
+        with pytest.raises(EmodiffError):
+            clone(recognizer).fit(wrong, labels)
