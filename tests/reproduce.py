@@ -21,6 +21,7 @@ from pathlib import Path
 import pandas as pd
 
 from emodiff.base.core import digest
+from emodiff.pages.recheck import recheck
 from emodiff.pages.results import made_files
 
 CHAPTERS = ("03_synthetic_data", "04_within_corpus", "05_cross_corpus")
@@ -87,6 +88,9 @@ def main() -> int:
     results.append(check(f"{len(first)} tables and figures, each of them recorded",
                          listed == set(first) and len(first) > 20, differing(
                              dict.fromkeys(listed), dict.fromkeys(first))))
+    again = recheck(out)
+    results.append(check(f"{len(again.made)} files made again from predictions: the same bytes",
+                         not again.faults and len(again.made) > 20, again.faults))
     text = reproduce(root, a.preset)
     results.append(check("a second run has nothing to do", text.count("not run again") == 3, text))
     reproduce(root, a.preset, "--force")

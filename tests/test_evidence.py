@@ -3,6 +3,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -11,8 +12,8 @@ from emodiff.base.chapter import Chapter
 from emodiff.base.core import EmodiffError
 from emodiff.base.settings import load_preset, replace
 from emodiff.pages.recheck import recheck
-from emodiff.pages.result_tables import RESULT_TABLES
-from emodiff.pages.results import results_md
+from emodiff.pages.result_tables import CONTROLS, LEAKS, RESULT_TABLES
+from emodiff.pages.results import _QUESTIONS, results_md
 from emodiff.recognition.arms import LEAK_NOTE, chosen_arms
 from emodiff.recognition.audit import run_audited_plan
 from emodiff.recognition.cells import within_cells
@@ -20,6 +21,7 @@ from emodiff.recognition.classifier import made_up_segments
 from emodiff.recognition.evidence import save_evidence
 from emodiff.recognition.experiments import cross_corpus, within_corpus
 from emodiff.recognition.folds import loso_folds
+from emodiff.recognition.pooled import POOLED
 from emodiff.recognition.pools import arm_synthesis, group_pools, pool_sizes
 from emodiff.speech.segments import Segments
 
@@ -103,6 +105,13 @@ def test_leaky_speech_under_another_name_is_refused(folder: Path) -> None:
     with pytest.raises(EmodiffError, match="found .* leaks"):
         run_audited_plan([replace(cells[0], arm="synthetic")], pools, SETTINGS)
     assert len(run_audited_plan(cells[:1], pools, SETTINGS))
+
+
+def test_every_answer_in_short_is_to_a_claim_that_is_made(folder: Path) -> None:
+    tables = [*folder.glob("*_claims.csv"), ROOT / "figures" / "demo" / "table1_claims.csv"]
+    made = {claim for table in tables for claim in pd.read_csv(table)["claim"]} | {*POOLED}
+    made |= {question for question, *_ in CONTROLS} | {question for _, question in LEAKS}
+    assert made >= {*_QUESTIONS}
 
 
 @pytest.mark.parametrize("name", ["demo", "open", "open-EmoDB", "open-URDU"])

@@ -138,6 +138,9 @@ def _reason_to_run(record: dict[str, Any] | None, key: str, out_dir: Path, force
         return "forced"
     if record["key"] != key:
         return "code, parameters, versions or corpora have changed"
+    # written by both chapters, so a hash of it would be old after the second one
+    if record.get("predictions") and not (out_dir / "predictions.npz").is_file():
+        return "predictions.npz is missing"
     for name, sha in sorted(record["made"].items()):
         if not (out_dir / name).is_file():
             return f"{name} is missing"
@@ -280,7 +283,7 @@ def _write_record(task: ChapterTask, seconds: float, made: dict[str, str]) -> No
         "chapter": task.path.stem, "key": task.key, "parameters": public, "seconds": seconds,
         "standin": not task.parameters.get("corpora_dir"), "versions": versions(),
         "settings": to_dict(chapter_settings(_defaults(task.path) | task.parameters)),
-        "made": made})
+        "made": made, "predictions": (task.out_dir / "predictions.npz").is_file()})
 
 # %% ../../nbs/10_app/00_reproduce.ipynb #c19c96c4
 def run_chapters(tasks: list[ChapterTask]) -> Path:  # of RESULTS.md
