@@ -252,6 +252,7 @@ def _read_manifest(
 @app.command("prepare", epilog=_examples(
     "emodiff prepare IEMOCAP --out segments",
     "emodiff prepare RAVDESS --corpora-dir ~/corpora --out segments",
+    "emodiff prepare EmoDB --corpora-dir ~/corpora --out segments --emotions all",
     "emodiff prepare my.csv --out segments --map Wut=angry",
     "emodiff prepare database --table emotion --out segments"))
 def prepare_command(

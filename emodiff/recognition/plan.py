@@ -43,7 +43,8 @@ def _cached_cell(cell: Cell, pools: dict[str, StoredPool], settings: Classifier,
                                quoting=csv.QUOTE_MINIMAL)
 
     emotions = sorted(set().union(*(pool.emotions for pool in pools.values())))
-    inputs = {**({} if emotions == [*EMOTIONS] else {"emotions": emotions}), **cell.names(), "rows": {k: digest(v.tobytes()) for k, v in rows.items()},
+    inputs = {**({} if emotions == [*EMOTIONS] else {"emotions": emotions}), **cell.names(),
+              "rows": {k: digest(v.tobytes()) for k, v in rows.items()},
               "pools": {name: pool.digest for name, pool in pools.items()},
               "augment": list(cell.augment), "epoch": cell.epoch if not settings.steps else 0,
               "classifier": to_dict(settings), "device": device.split(":")[0]}

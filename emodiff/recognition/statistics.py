@@ -133,8 +133,8 @@ def _resampled(weights: np.ndarray, counts: np.ndarray, measure: str = "UAR") ->
 # %% ../../nbs/04_recognition/09_statistics.ipynb #2b7e0c08
 def _contributions(counts: np.ndarray, measure: str = "UAR") -> np.ndarray:
     "What every seed and speaker adds to a measure, in points: (seeds, speakers)."
-    # UAR = sum over speakers of 1/4 sum_c n_cc(speaker) / N_c
-    total = counts.sum((1, 3))  # (seeds, 4), the N_c
+    # UAR = sum over speakers of 1/K sum_c n_cc(speaker) / N_c
+    total = counts.sum((1, 3))  # (seeds, K), the N_c
     each = np.diagonal(counts, axis1=-2, axis2=-1) / np.maximum(total, 1)[:, None]
     if measure == "UAR":
         return 100 * each.sum(-1) / (total > 0).sum(-1)[:, None]
