@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..base.core import one_of, rng_for
+from ..base.core import EmodiffError, one_of, rng_for
 from ..base.settings import GANS, Settings, load_preset, split_list
 from .arms import LEAKY, Arm, chosen_arms
 from .audit import run_audited_plan
@@ -229,6 +229,9 @@ def cross_corpus(
     protocol = settings.protocol
     # nobody of a target can have been heard: leaky arms would be the others again
     arms = tuple(a for a in chosen_arms(protocol.cross_arms) if a.source != LEAKY)
+    if not arms:
+        raise EmodiffError("across corpora no generator can have heard a test speaker; name other "
+                           "arms than leaky ones for chapter 05.")
     made = arm_synthesis(real, arms, settings, device)
     pools = whole_pools(real, made, arms, settings, device, vocoder)
     pools |= {"target": target, **{str(s.table["corpus"].iloc[0]): s for s in adapted}}
