@@ -15,7 +15,16 @@ import numpy as np
 import pandas as pd
 
 from ..base.core import EmodiffError
-from ..base.settings import EMOTIONS, Count, CountOrZero, Features, Names, Standin, checked, replace
+from ..base.settings import (
+    EMOTIONS,
+    Count,
+    CountOrZero,
+    Features,
+    Names,
+    Standin,
+    checked,
+    replace,
+)
 from ..speech.corpora import counted, printable
 from ..speech.segments import Segments, drop_repeats, prepare
 from ..speech.standins import load_corpus

@@ -215,8 +215,8 @@ def judged_sound(
         listen["emotion by the model (UAR %)"] = lambda w: frozen_embeddings(w, model, device)
     for column, hear in listen.items():
         x = {name: hear(waves) for name, waves in sound.items()}
-        found = heard_emotion(x[""], labels_of(some[""]), {
-            name: (x[name], labels_of(some[name], seen.emotions)) for name in kinds}, hear is not egemaps)
+        asked = {name: (x[name], labels_of(some[name], seen.emotions)) for name in kinds}
+        found = heard_emotion(x[""], labels_of(some[""]), asked, hear is not egemaps)
         for name, value in found.items():
             rows[name][column] = value
     if "speaker" in judges:

@@ -773,8 +773,8 @@ def check_emotions(
     rows = found.manifest["emotion"].value_counts()
     for emotion in emotions:
         if emotion not in EMOTIONS and (n := int(rows.get(emotion, 0))) < FEWEST_ROWS:
-            raise EmodiffError(f"emotion {printable(emotion)!r} has {counted(n, 'usable row')}, and "
-                               f"at least {FEWEST_ROWS} are needed (of {named}); {fix}.")
+            raise EmodiffError(f"emotion {printable(emotion)!r} has {counted(n, 'usable row')}, "
+                               f"and at least {FEWEST_ROWS} are needed (of {named}); {fix}.")
     return emotions
 
 # %% ../../nbs/01_speech/02_tables.ipynb #b7700005
