@@ -8,6 +8,7 @@ __all__ = ['leak_audit', 'run_audited_plan']
 # %% ../../nbs/04_recognition/08_audit.ipynb #3f5f9c8d
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,9 +62,12 @@ def _twins(
         table = tables[name]
         fresh = ~table["synthetic"] & (table["copied"] == "") & (table["content"] != "")
         fresh &= ~table["content"].isin(contents) & ~table["content"].duplicated()
-        parts.append(pool.take(fresh.to_numpy()))
+        if fresh.any():
+            parts.append(pool if fresh.all() else pool.take(fresh.to_numpy()))
         contents += table.loc[fresh, "content"].to_list()
-    pairs = near_duplicates(concat(parts)) if contents else []
+    # one pool alone is not copied: it may have gigabytes
+    whole = parts[0] if len(parts) == 1 else concat(parts) if parts else None
+    pairs = [] if whole is None else near_duplicates(whole)
     n, (i, j) = len(contents), np.array(pairs, int).reshape(-1, 2).T
     _, group = connected_components(coo_matrix((np.ones(len(i)), (i, j)), (n, n)), directed=False)
     first: dict[int, str] = {}
@@ -135,9 +139,24 @@ def _places(
                 lost = f"{kind} {key or 'without a name'}, of which no record is left"
                 yield lost, _identities_of(known, parts["test"])
 
+# %% ../../nbs/04_recognition/08_audit.ipynb #2b7e1460
+def _stored_pool(run: str, table: pd.DataFrame) -> Segments | None:
+    "A pool's Mels as they lie on disk, for a look at near-duplicates; None where they are gone."
+    folder = runs_dir() / "pool" / run
+    path, note = folder / "mels.npy", folder / "mels.txt"
+    if note.exists():
+        path = Path(note.read_text("utf-8"))
+    try:
+        mels = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError):
+        return None
+    return Segments(mels, table) if len(mels) == len(table) else None
+
+
 # %% ../../nbs/04_recognition/08_audit.ipynb #934b86bc
-def _stored_cell(key: str, tables: dict[str, pd.DataFrame]) -> tuple[dict, dict[str, dict]]:
-    "A finished cell as it lies on disk: its names and its rows; its manifests go into `tables`."
+def _stored_cell(key: str, tables: dict[str, pd.DataFrame], pools: dict[str, Segments]
+                 ) -> tuple[dict, dict[str, dict]]:
+    "A finished cell on disk: its names and rows; what they point to goes into `tables`, `pools`."
     folder = runs_dir() / "cell" / key
     try:
         inputs = json.loads((folder / "run.json").read_text("utf-8"))["inputs"]
@@ -150,6 +169,8 @@ def _stored_cell(key: str, tables: dict[str, pd.DataFrame]) -> tuple[dict, dict[
             if pool_hash not in tables:
                 whole &= digest(path) == pool_hash
                 tables[pool_hash] = read_pool_manifest(path)
+                if found := _stored_pool(run, tables[pool_hash]):
+                    pools[pool_hash] = found
     except (OSError, ValueError, KeyError) as e:
         raise EmodiffError(f"the records of run {key} cannot be read ({e}); run its plan again "
                            "before auditing it.") from e
@@ -181,14 +202,15 @@ def leak_audit(
     "Look for test speakers, utterances and clips in training, prompts, validation, generators."
     if isinstance(runs, pd.DataFrame):
         runs = runs["key"].unique()
-    tables = {name: segments_manifest(pool) for name, pool in (pools or {}).items()}
-    entries = [(run.names(), run.parts()) if isinstance(run, Cell) else _stored_cell(run, tables)
-               for run in runs]
+    pools = dict(pools or {})
+    tables = {name: segments_manifest(pool) for name, pool in pools.items()}
+    entries = [(run.names(), run.parts()) if isinstance(run, Cell) else
+               _stored_cell(run, tables, pools) for run in runs]
     keys = {key for table in tables.values() for name in ("generator", "filter")
             for key in table[name].unique() if key}
     records = {key: _generator_rows(key, trained_on or {}) for key in sorted(keys)}
     known = _identities({**tables, **{k: t for k, t in records.items() if t is not None}},
-                        _twins(pools or {}, tables))
+                        _twins(pools, tables))
     leaks: list[dict[str, Any]] = []
     for names, parts in entries:
         test, said = _identities_of(known, parts["test"]), _said_before(names["arm"], records)

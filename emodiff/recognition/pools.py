@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from ..base.cache import NotCachedError, Run, cached_run, only_cached
-from ..base.core import atomic, digest, home, one_of, progress, rng_for
+from ..base.core import atomic, digest, home, one_of, progress, rng_for, write_text
 from ..base.settings import GANS, Protocol, Settings, replace, to_dict
 from ..base.workers import worker_backend
 from ..generator.sampling import SAMPLING_CODE
@@ -438,6 +438,8 @@ def store_pool(
         if not mapped:
             with atomic(folder / "mels.npy") as tmp, tmp.open("wb") as f:
                 np.save(f, np.asarray(pool.mels), allow_pickle=False)
+        else:  # for whoever looks at the pool later
+            write_text(folder / "mels.txt", mapped)
 
     run = cached_run("pool", {"digest": manifest, "mels": not mapped}, make)
     return StoredPool(mapped or str(run.folder / "mels.npy"), str(run.folder / "manifest.csv"),
