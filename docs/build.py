@@ -6,6 +6,7 @@ Reads the notebooks as they are and the modules they export; runs nothing, needs
 what it writes needs none either. A link that leads nowhere is an error.
 """
 import ast
+import base64
 import configparser
 import html
 import io
@@ -21,7 +22,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from latex2mathml.converter import convert as mathml
+import matplotlib
+from fontTools import subset
+from fontTools.ttLib import TTFont
+from latex2mathml.converter import convert
 from nbconvert.filters import ansi2html
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments import highlight
@@ -48,14 +52,15 @@ class Page:
 
 def pages() -> dict[str, Page]:
     "All pages by source, in reading order."
-    found = [("README.md", "index.html", "Start")]
+    found = [("README.md", "index.html", "Start"), ("docs/install.md", "install.html", "Start"),
+             ("nbs/10_app/04___init__.ipynb", "python.html", "Start")]
     nbs = ROOT / "nbs"
     found += [(f"nbs/{p.name}", f"{p.stem}.html", "The paper, run and explained")
               for p in sorted(nbs.glob("*.ipynb"))]
     for folder in sorted(p for p in nbs.iterdir() if p.is_dir() and not p.name.startswith(".")):
         group = "Method: " + folder.name.split("_", 1)[1]
         found += [(f"nbs/{folder.name}/{p.name}", f"{folder.name}_{p.stem}.html", group)
-                  for p in sorted(folder.glob("*.ipynb")) if not p.stem.endswith("__main__")]
+                  for p in sorted(folder.glob("*.ipynb")) if not p.stem.endswith("__")]
     for path in sorted((ROOT / "figures").glob("*/RESULTS.md")):
         if path.parent.name != "smoke":
             found.append((f"figures/{path.parent.name}/RESULTS.md",
@@ -72,6 +77,7 @@ class Site:
 
     def __init__(self, out: Path):
         self.out, self.pages, self.files = out, pages(), set[str]()
+        self.api = api_addresses(self)
 
     def link(self, page: Page, url: str) -> str:
         "A link of a source file as a link of the site."
@@ -87,6 +93,12 @@ class Site:
             self.files.add(target)
             return f"files/{target}"
         return f"{CFG['git_url']}/blob/{CFG['branch']}/{target}"
+
+
+def mathml(body: str, display: str = "inline") -> str:
+    "A formula as MathML; script letters as Unicode, for browsers ignore mathvariant."
+    body = re.sub(r"\\(mathcal|mathbb|mathscr)\s+([A-Za-z])", r"\\\1{\2}", body)
+    return convert(body, display=display)
 
 
 class Renderer(IPythonRenderer):
@@ -123,6 +135,12 @@ class Renderer(IPythonRenderer):
         self.note(text)
         return super().block_text(text)
 
+    def codespan(self, text: str) -> str:
+        "Code in a line; a public name leads to its table."
+        shown = f"<code>{html.escape(html.unescape(text))}</code>"
+        address = self.site.api.get(re.sub(r"\(.*\)$", "", html.unescape(text)))
+        return f'<a class="name" href="{address}">{shown}</a>' if address else shown
+
     def inline_math(self, body: str) -> str:
         "A formula in a line."
         return mathml(body)
@@ -139,7 +157,10 @@ class Renderer(IPythonRenderer):
         return super().link(text, self.site.link(self.page, url), title)
 
     def image(self, text: str, url: str, title: str | None = None) -> str:
-        "A picture."
+        "A picture; where its text is a mere name, the words before it say what it shows."
+        if len(text) < 25 and self.page.sections:
+            _, heading, before = self.page.sections[-1]
+            text = f"{text}. {heading}. {before.strip()[-300:]}"
         return super().image(text, self.site.link(self.page, url), title)
 
 
@@ -151,15 +172,48 @@ def markdown(text: str, site: Site, page: Page) -> str:
                   else m[1] + site.link(page, m[2]) + m[3], made)
 
 
-def output(out: dict[str, Any], site: Site, page: Page) -> str:
-    "One output of a cell, in its richest form."
+def plain(text: str) -> str:
+    "Markdown as plain words: no formulas, links or marks."
+    text = re.sub(r"\$\$.*?\$\$|```.*?```", " ", text, flags=re.S)
+    text = re.sub(r"^[#>|].*$|<[^>]+>", " ", text, flags=re.M)
+    text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    text = re.sub(r"\$([^$]*)\$", lambda m: re.sub(r"[\\{}]", "", m[1]), text)
+    return " ".join(re.sub(r"[*`]", "", text).split())
+
+
+def drawn(source: str) -> list[str]:
+    "What a cell writes into a picture: titles, and the names of axes and curves."
+    try:
+        calls = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Call)]
+    except SyntaxError:  # a magic
+        return []
+    words = []
+    for call in calls:
+        name = getattr(call.func, "attr", "")
+        named = [k.value for k in call.keywords if k.arg in ("title", "xlabel", "ylabel", "label")]
+        if name in ("set_title", "set_xlabel", "set_ylabel", "suptitle", "colorbar"):
+            named += call.args[:1]
+        words += [v.value for v in named if isinstance(v, ast.Constant)]
+    return list(dict.fromkeys(w for w in words if isinstance(w, str) and w))
+
+
+def picture_text(source: str, before: str, page: Page) -> str:
+    "What a picture shows, for those who do not see it: the words before it and in it."
+    said = re.match(r"(.{40,240}?[.:!?])(?= [A-Z`']|$)|.{0,240}", plain(before))
+    heading = page.sections[-1][1] if page.sections else page.title
+    parts = [heading, said[0] if said else "", "; ".join(drawn(source))]
+    return "Figure. " + " ".join(p.rstrip(". ") + "." for p in parts if p)
+
+
+def output(out: dict[str, Any], site: Site, page: Page, about: str = "") -> str:
+    "One output of a cell, in its richest form; `about` describes a picture."
     if out["output_type"] == "stream":
         return f'<pre class="out">{ansi2html("".join(out["text"]))}</pre>'
     if out["output_type"] == "error":
         return f'<pre class="out error">{ansi2html(chr(10).join(out["traceback"]))}</pre>'
     data = {k: "".join(v) if isinstance(v, list) else v for k, v in out["data"].items()}
     if "image/png" in data:
-        about = html.escape(f"Figure made by the cell above, in: {page.title}", quote=True)
+        about = html.escape(about, quote=True)
         picture = data["image/png"].replace("\n", "")
         return f'<img class="out" alt="{about}" src="data:image/png;base64,{picture}">'
     if "text/html" in data:
@@ -171,11 +225,25 @@ def output(out: dict[str, Any], site: Site, page: Page) -> str:
 
 def module_made(page: Page) -> str:
     "The module that a method notebook makes, e.g. 'generator.diffusion'; '' for a chapter."
+    if page.source.endswith("__.ipynb"):
+        return ""
     parts = Path(page.source).with_suffix("").parts[1:]
     return ".".join(p.split("_", 1)[1] for p in parts) if len(parts) == 2 else ""
 
 
-def code(source: str, page: Page) -> str:
+def known_names(cells: list[dict[str, Any]], page: Page, site: Site) -> dict[str, str]:
+    "The addresses of the public names that a notebook imports or makes."
+    found = {name for name in site.api if site.api[name].startswith(f"{page.url}#")}
+    for cell in cells:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "code" and "emodiff" in source:
+            source = re.sub(r"^[%!].*$", "", source, flags=re.M)
+            found |= {a.name for n in ast.walk(ast.parse(source)) if isinstance(n, ast.ImportFrom)
+                      and (n.module or "").startswith("emodiff") for a in n.names}
+    return {name: site.api[name] for name in found & set(site.api)}
+
+
+def code(source: str, page: Page, names: dict[str, str]) -> str:
     "A code cell; directives become a word about it, hidden cells nothing."
     directives = re.findall(r"^#\| *(.+)$", source, re.M)
     if any(d.startswith(("hide", "default_exp")) for d in directives):
@@ -185,20 +253,39 @@ def code(source: str, page: Page) -> str:
     if any(d.startswith("export") for d in directives):
         about = f'<p class="about">in <code>emodiff.{module_made(page)}</code></p>'
     made = highlight(source, PythonLexer(), HtmlFormatter(cssclass="code"))
+    # a name, but no attribute: not what stands behind a dot
+    made = re.sub(r'(?<!<span class="o">\.</span>)<span class="n">(\w+)</span>',
+                  lambda m: (f'<a class="n" href="{names[m[1]]}">{m[1]}</a>' if m[1] in names
+                             else m[0]), made)
     return about + made.replace("<pre>", '<pre tabindex="0">', 1)
 
 
 def notebook(page: Page, site: Site) -> str:
     "A notebook's cells."
     cells = json.loads((ROOT / page.source).read_text("utf-8"))["cells"]
-    parts = []
+    parts, before, names = [], "", known_names(cells, page, site)
     for cell in cells:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
             parts.append(markdown(source, site, page))
-        elif cell["cell_type"] == "code" and (shown := code(source, page)):
-            parts += [shown, *(output(o, site, page) for o in cell["outputs"])]
+            before = source
+        elif cell["cell_type"] == "code" and (shown := code(source, page, names)):
+            about = picture_text(source, before, page)
+            parts += [shown, *(output(o, site, page, about) for o in cell["outputs"])]
+    parts.insert(1, doors(page))
     return "\n".join(parts)
+
+
+def doors(page: Page) -> str:
+    "Where a notebook's file is, and where it can be run."
+    user, repo, branch = CFG["user"], CFG["repo"], CFG["branch"]
+    colab = f"https://colab.research.google.com/github/{user}/{repo}/blob/{branch}/{page.source}"
+    binder = f"https://mybinder.org/v2/gh/{user}/{repo}/{branch}?labpath={page.source}"
+    made = f'<li><a href="{page.source}" download>Download</a></li>' + "".join(
+        f'<li><a href="{html.escape(url)}">{name}</a></li>' for name, url in (
+            ("Source", f"{CFG['git_url']}/blob/{branch}/{page.source}"), ("Open in Colab", colab),
+            ("Open in Binder", binder)))
+    return f'<ul class="doors" aria-label="This notebook">{made}</ul>'
 
 
 @dataclass
@@ -281,20 +368,27 @@ def prose(text: str) -> str:
     return re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(text))
 
 
-def name_html(name: Name, level: int = 3) -> str:
+def linked(text: str, api: dict[str, str]) -> str:
+    "A type or a default as HTML; public names lead to their tables."
+    return re.sub(r"\b[A-Za-z_]\w*\b", lambda m: f'<a href="{api[m[0]]}">{m[0]}</a>' if m[0] in api
+                  else m[0], html.escape(text, quote=False))
+
+
+def name_html(name: Name, api: dict[str, str], level: int = 3) -> str:
     "A name with its table."
     e, id_ = html.escape, html.escape(name.name, quote=True)
     kind = "class " if name.kind == "class" else ""
     parts = [f'<h{level} id="{id_}" class="name"><code>{kind}{e(name.signature)}</code></h{level}>',
              f"<p>{prose(name.about)}</p>"]
     if name.rows:
-        cells = "".join(f"<tr><th scope=row><code>{e(n)}</code></th><td><code>{e(t)}</code></td>"
+        cells = "".join(f"<tr><th scope=row><code>{e(n)}</code></th>"
+                        f"<td><code>{linked(t, api)}</code></td>"
                         f"<td>{f'<code>{e(d)}</code>' if d else ''}</td><td>{prose(c)}</td></tr>"
                         for n, t, d, c in name.rows)
         parts.append('<div class="wide"><table class="api"><thead><tr><th>name</th><th>type</th>'
                      "<th>default</th><th>what</th></tr></thead>"
                      f"<tbody>{cells}</tbody></table></div>")
-    return "\n".join([*parts, *(name_html(m, level + 1) for m in name.methods)])
+    return "\n".join([*parts, *(name_html(m, api, level + 1) for m in name.methods)])
 
 
 def modules(site: Site) -> dict[str, Page]:
@@ -302,6 +396,12 @@ def modules(site: Site) -> dict[str, Page]:
     made = {module_made(p): p for p in site.pages.values() if p.source.startswith("nbs/")}
     return {module: page for module, page in made.items()
             if module and module_file(module).exists()}
+
+
+def api_addresses(site: Site) -> dict[str, str]:
+    "Where each public name's table is; public names belong to one module each."
+    return {n.name: f"{made.url}#{n.name}" for module, made in modules(site).items()
+            for n in module_names(module)}
 
 
 def reference(site: Site) -> None:
@@ -312,7 +412,8 @@ def reference(site: Site) -> None:
     for module, made in modules(site).items():
         names = module_names(module)
         made.body += (f'<h2 id="API">emodiff.{module} <a class="mark" href="#API" aria-label='
-                      '"Link to this section">#</a></h2>' + "".join(map(name_html, names)))
+                      '"Link to this section">#</a></h2>')
+        made.body += "".join(name_html(name, site.api) for name in names)
         made.sections.append(["API", f"emodiff.{module}", ""])
         made.sections += [[n.name, n.name, f"{n.about} {' '.join(r[3] for r in n.rows)}"]
                           for name in names for n in (name, *name.methods)]
@@ -331,7 +432,7 @@ def sidebar(site: Site, here: Page) -> str:
         if page.group != group:
             parts.append(("</ul>" if group else "") + f"<h2>{html.escape(page.group)}</h2><ul>")
             group = page.group
-        number = re.search(r"(\d+)_[^/]*\.ipynb$", page.source)
+        number = page.group != "Start" and re.search(r"(\d+)_[^/]*\.ipynb$", page.source)
         chapter = ' class="chapter"' if number and page.source.count("/") == 1 else ""
         label = f"<span>{number[1] if number else ''}</span> {html.escape(page.title)}"
         current = ' aria-current="page"' if page is here else ""
@@ -362,6 +463,26 @@ def whole(site: Site, page: Page) -> str:
     for name, value in values.items():
         frame = frame.replace("{{" + name + "}}", value)
     return frame
+
+
+def letter_font(letters: set[str]) -> str:
+    "A font with the script and double-struck letters of the formulas: few systems have one."
+    font = TTFont(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "STIXGeneral.ttf")
+    cutter = subset.Subsetter(subset.Options(drop_tables=["FFTM"]))
+    cutter.populate(unicodes=[ord(c) for c in letters])
+    cutter.subset(font)
+    font.flavor, made = "woff", io.BytesIO()
+    font.save(made)
+    return ('@font-face { font-family: "math letters"; src: url(data:font/woff;base64,'
+            f'{base64.b64encode(made.getvalue()).decode()}); unicode-range: U+1D400-1D7FF; }}\n')
+
+
+def styles(letters: set[str]) -> str:
+    "The style sheet: code in light and dark colours, and the letters of formulas."
+    light = HtmlFormatter(style="default").get_style_defs(":root .code")
+    dark = HtmlFormatter(style="github-dark").get_style_defs(":root[data-theme=dark] .code")
+    return "\n".join([letter_font(letters) if letters else "",
+                      (HERE / "style.css").read_text("utf-8"), light, dark, ""])
 
 
 class Links(HTMLParser):
@@ -417,13 +538,16 @@ def build(out: Path) -> int:  # how many pages
     for name in site.files:
         (out / "files" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, out / "files" / name)
-    light = HtmlFormatter(style="default").get_style_defs(".code")
-    dark = HtmlFormatter(style="github-dark").get_style_defs(".code")
-    (out / "style.css").write_text((HERE / "style.css").read_text("utf-8") + light
-                                   + f"\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n",
-                                   "utf-8")
+    for page in site.pages.values():
+        if page.source.endswith(".ipynb"):
+            (out / page.source).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / page.source, out / page.source)
+    letters = {c for page in site.pages.values() for c in html.unescape(page.body)
+               if 0x1D400 <= ord(c) < 0x1D800}
+    (out / "style.css").write_text(styles(letters), "utf-8")
     index = [[f"{p.url}#{a}" if a else p.url, p.title, heading, " ".join(text.split())]
              for p in site.pages.values() for a, heading, text in p.sections]
+    shutil.copyfile(HERE / "theme.js", out / "theme.js")
     (out / "search.js").write_text("const INDEX = " + json.dumps(index, ensure_ascii=False) + ";\n"
                                    + (HERE / "search.js").read_text("utf-8"), "utf-8")
     if faults := check_links(out):

@@ -1,15 +1,30 @@
 // INDEX: [address, page, heading, text] of every section; every word must occur, headings first
+// a word is found in its other forms, too: cite, citing; synthesize, synthesises
 const box = document.getElementById("search"), found = document.getElementById("found");
 const lower = INDEX.map(([, page, heading, text]) => [page, heading, text].map(s => s.toLowerCase()));
 
+function british(word) {
+  return word.replace(/(i|y)z(e|es|ed|er|ing|ation)$/, "$1s$2").replace(/(col|behavi|fav)or/, "$1our")
+    .replace(/^license/, "licence").replace(/center$/, "centre");
+}
+
+function forms(word) {
+  const stem = word.replace(/(ations?|ing|ers?|ed|es|e|s)$/, "");
+  const rest = stem.length > 2 && stem !== word ? `|\\b${escaped(stem)}(?:e|es|s|ed|ers?|ing|ations?)?\\b` : "";
+  return new RegExp(escaped(word) + rest, "g");
+}
+
+const escaped = text => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+const counted = (text, form) => (text.match(form) || []).length;
+
 function rank(words) {
-  const hits = [];
+  const hits = [], wanted = words.map(forms);
   lower.forEach(([page, heading, text], i) => {
     let score = 0;
-    for (const word of words) {
-      const count = text.split(word).length - 1;
-      const here = 40 * (heading === word) + 12 * heading.includes(word) + 4 * page.includes(word)
-        + Math.min(count, 5);
+    for (const [k, word] of words.entries()) {
+      const inHeading = counted(heading, wanted[k]) > 0;
+      const here = 40 * (heading === word) + 12 * inHeading + 4 * (counted(page, wanted[k]) > 0)
+        + Math.min(counted(text, wanted[k]), 5);
       if (!here) return;
       score += here;
     }
@@ -19,12 +34,12 @@ function rank(words) {
 }
 
 function snippet(i, word) {
-  const text = INDEX[i][3], at = lower[i][2].indexOf(word), start = Math.max(0, at - 50);
+  const text = INDEX[i][3], at = lower[i][2].search(forms(word)), start = Math.max(0, at - 50);
   return (start ? "… " : "") + text.slice(start, start + 150) + (text.length > start + 150 ? " …" : "");
 }
 
 function search() {
-  const words = box.value.toLowerCase().split(/\s+/).filter(Boolean);
+  const words = box.value.toLowerCase().split(/\s+/).filter(Boolean).map(british);
   found.hidden = !words.length;
   found.replaceChildren();
   if (!words.length) return;
