@@ -84,7 +84,8 @@ def _asked_key(speech: UserSpeech, settings: Settings, request: Request) -> str:
     "What was asked, as far as it is known before a clip is decoded."
     sizes = [os.path.getsize(path) for path in speech.manifest["path"]]
     return digest({**_label_key(speech), "table": speech.manifest.to_csv(index=False),
-                   "sizes": sizes, "settings": to_dict(settings), "vocoder": vocoder_key(request.vocoder),
+                   "sizes": sizes, "settings": to_dict(settings),
+                   "vocoder": vocoder_key(request.vocoder),
                    "request": {**to_dict(request), "vocoder": ""}})[:20]
 
 # %% ../../nbs/07_augment/05_run.ipynb #19963956
@@ -143,7 +144,8 @@ def _request_key(real: Segments, speech: UserSpeech, settings: Settings, request
     from emodiff.generator.checkpoints import segments_digest
 
     return digest({**_label_key(speech), "speech": segments_digest(real),
-                   "table": speech.manifest.to_csv(index=False), "settings": to_dict(settings), "vocoder": vocoder_key(request.vocoder),
+                   "table": speech.manifest.to_csv(index=False), "settings": to_dict(settings),
+                   "vocoder": vocoder_key(request.vocoder),
                    "request": {**to_dict(request), "vocoder": ""}})[:20]
 
 # %% ../../nbs/07_augment/05_run.ipynb #913568c4
