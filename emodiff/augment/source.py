@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..base.core import EmodiffError
-from ..base.settings import (
+from emodiff.base.settings import (
     EMOTIONS,
     Count,
     CountOrZero,
