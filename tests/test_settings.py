@@ -193,3 +193,15 @@ def test_settings_import_nothing_heavy() -> None:
             "print([m for m in ('torch', 'numpy', 'pandas', 'scipy') if m in sys.modules])")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_the_papers_recogniser_has_what_section_5_2_says_and_no_more() -> None:
+    "What helps the small presets is off in it."
+    from emodiff.recognition.classifier import CnnBlstm
+    from emodiff.studies.recogniser import PLAIN
+
+    paper, demo = load_preset("paper").classifier, load_preset("demo").classifier
+    assert replace(paper, **PLAIN) == paper != replace(demo, **PLAIN)
+    assert (paper.conv_dropout, paper.lstm_dropout, paper.weight_decay) == (0.1, 0.2, 0.0)
+    assert CnnBlstm(paper).linear.in_features == 2 * paper.hidden  # mean of the BLSTM, no more
+    assert CnnBlstm(demo).linear.in_features == 4 * demo.hidden + 240

@@ -271,17 +271,19 @@ class Classifier:
     strides: Strides = (4, 2, 2)  # the BLSTM reads 16 steps; the paper is silent
     lstm_layers: Count = 2  # 'dropout 0.2 between the LSTM layers' needs two (section 5.2)
     hidden: Count = 48  # BLSTM units per direction; the paper is silent
-    conv_dropout: Decay = 0.2  # the paper: 0.1 (section 5.2)
+    conv_dropout: Decay = 0.1  # (section 5.2)
     lstm_dropout: Decay = 0.2  # (section 5.2)
     steps: CountOrZero = 100  # optimiser steps of every arm; 0 = `epochs` over the real speech
     epochs: Count = 100  # (section 5.2); used where steps is 0
     batch: Count = 32  # the paper: 64
     lr: Positive = 2e-3  # Adam; the paper: 1e-5
     decay: bool = True  # cosine decay of lr to zero; the paper is silent
-    weight_decay: NotNegative = 0.1  # decoupled (arXiv 1711.05101); the paper names none: 0
+    weight_decay: NotNegative = 0.0  # the paper is silent
     standardise: bool = True  # bands of mean 0 and deviation 1; the paper is silent: the log scale
     pool: Literal["mean", "statistics"] = "statistics"  # over time: mean, or mean and standard
     # deviation; the paper is silent: the mean
+    shortcut: bool = True  # band statistics go to the linear layer too (arXiv 1606.07792 has the
+    # idea): else a straight line through them hears emotion better; the paper: none
     head_dropout: Decay = 0.3  # before the linear layer; the paper names none: 0
     label_smoothing: Decay = 0.1  # share of a label spread over all classes; paper: 0
     class_weights: bool = True  # weigh the loss by inverse class frequency
@@ -398,9 +400,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
                      "ema": 0.9999, "clip": 0.0, "checkpoint_every": 2000},
         "sampling": {"sampler": "ancestral", "steps": 250, "guidance": 1.0},
         "classifier": {"channels": 256, "hidden": 128, "steps": 0, "epochs": 100, "batch": 64,
-                       "lr": 1e-5, "decay": False, "conv_dropout": 0.1, "weight_decay": 0.0,
-                       "standardise": False, "pool": "mean", "head_dropout": 0.0,
-                       "label_smoothing": 0.0},
+                       "lr": 1e-5, "decay": False, "standardise": False, "pool": "mean",
+                       "shortcut": False, "head_dropout": 0.0, "label_smoothing": 0.0},
         "gan": {"critic": 512, "lr": 2e-4, "critic_lr": 2e-4, "warmup": 1000, "decay": False,
                 "ema": 0.9999},
         "protocol": {"adaptation": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5), "seeds": 5, "groups": 5,

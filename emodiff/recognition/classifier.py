@@ -99,12 +99,72 @@ class _Blstm(nn.Module):
             x = torch.cat([left(x)[0], back.gather(1, turn.expand_as(back))], -1)
         return x
 
+# %% ../../nbs/04_recognition/00_classifier.ipynb #2b7e1a02
+def _valid(
+    x: Tensor,  # (B, C, frames)
+    frames: Tensor,  # valid frames, (B,)
+) -> Tensor:  # (B, 1, frames), 1 where valid, else 0
+    "Which frames are no padding."
+    step = torch.arange(x.shape[-1], device=x.device)
+    return (step < frames[:, None])[:, None].to(x.dtype)
+
+# %% ../../nbs/04_recognition/00_classifier.ipynb #2b7e1a04
+def _band_summary(
+    x: Tensor,  # (B, C, frames), zero where not valid
+    mask: Tensor,  # (B, 1, frames), 1 where valid
+) -> Tensor:  # (B, 3 C)
+    "Mean, standard deviation and mean absolute change per frame over the valid frames."
+    n = mask.sum(2)
+    mean = x.sum(2) / n
+    var = ((x - mean[:, :, None]) * mask).square().sum(2) / n
+    change = (x.diff(dim=2).abs() * mask[:, :, 1:]).sum(2) / (n - 1).clamp(min=1)
+    return torch.cat([mean, (var + 1e-5).sqrt(), change], 1)
+
+# %% ../../nbs/04_recognition/00_classifier.ipynb #2b7e1a07
+class _Bands(nn.Module):
+    "The scale of the Mel bands and of their summary."
+    centre: Tensor  # (C, 1), of each band, and its deviation
+    spread: Tensor
+    usual: Tensor  # (3 C,), the mean of each number of the summary, and its deviation
+    unusual: Tensor
+
+    def __init__(self, n_mels: int):
+        super().__init__()
+        self.register_buffer("centre", torch.full((n_mels, 1), -1.0))
+        self.register_buffer("spread", torch.ones(n_mels, 1))
+        self.register_buffer("usual", torch.zeros(3 * n_mels))
+        self.register_buffer("unusual", torch.ones(3 * n_mels))
+
+    def standardise(
+        self,
+        x: Tensor,  # the training Mels, (N, C, frames)
+        frames: Tensor,  # valid frames, (N,)
+    ) -> None:
+        "From now on bands have mean 0 and deviation 1 in training frames, summaries in segments."
+        frames = to_device(frames, str(x.device))
+        parts = [(part, _valid(part, n))
+                 for part, n in zip(x.split(256), frames.split(256), strict=True)]
+        count = torch.stack([mask.sum() for _, mask in parts]).sum()
+        total = torch.stack([(part * mask).sum((0, 2)) for part, mask in parts]).sum(0)
+        self.centre.copy_((total / count)[:, None])
+        square = torch.stack([((part - self.centre) * mask).square().sum((0, 2))
+                              for part, mask in parts]).sum(0)
+        self.spread.copy_((square / count).sqrt().clamp(min=1e-3)[:, None])
+        found = torch.cat([_band_summary(self(part, mask), mask) for part, mask in parts])
+        self.usual.copy_(found.mean(0))
+        self.unusual.copy_(found.std(0, correction=0).clamp(min=1e-3))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        "Mels on the network's scale, 0 where not valid."
+        return (x - self.centre) / self.spread * mask
+
+    def summary(self, x: Tensor, mask: Tensor) -> Tensor:
+        "The standardised summary of what `forward` gave."
+        return (_band_summary(x, mask) - self.usual) / self.unusual
+
 # %% ../../nbs/04_recognition/00_classifier.ipynb #ec3c0671
 class CnnBlstm(nn.Module):
     "Three 1-D convolutions, a BLSTM and a linear layer (section 5.2)."
-
-    centre: Tensor  # (80, 1), taken from every frame
-    spread: Tensor  # (80, 1), by which it is divided then
 
     def __init__(
         self,
@@ -124,22 +184,10 @@ class CnnBlstm(nn.Module):
                            settings.lstm_dropout)
         self.head_dropout = nn.Dropout(settings.head_dropout)
         self.statistics, self.strides = settings.pool == "statistics", settings.strides
-        self.linear = nn.Linear((2 + 2 * self.statistics) * settings.hidden, len(emotions))
-        # the log floor, -1, becomes 0: silence equals padding; or what `standardise` finds
-        self.register_buffer("centre", torch.full((n_mels, 1), -1.0))
-        self.register_buffer("spread", torch.ones(n_mels, 1))
-
-    def standardise(
-        self,
-        x: Tensor,  # the training Mels, (N, 80, frames)
-        frames: Tensor,  # valid frames, (N,)
-    ) -> None:
-        "From now on every band has mean 0 and deviation 1 over the valid training frames."
-        frames = to_device(frames, str(x.device))
-        valid = torch.arange(x.shape[-1], device=x.device) < frames[:, None]
-        of_band = x.transpose(0, 1)[:, valid]  # (80, all valid frames)
-        self.centre.copy_(of_band.mean(1, keepdim=True))
-        self.spread.copy_(of_band.std(1, keepdim=True).clamp(min=1e-3))
+        self.shortcut = settings.shortcut
+        width = (2 + 2 * self.statistics) * settings.hidden + 3 * n_mels * self.shortcut
+        self.linear = nn.Linear(width, len(emotions))
+        self.bands = _Bands(n_mels)
 
     def forward(
         self,
@@ -149,9 +197,9 @@ class CnnBlstm(nn.Module):
         "Logits of the emotions."
         x = x[..., : int(frames.max())]  # frames that are padding in all of them cost time only
         frames = to_device(frames, str(x.device))
-        step = torch.arange(x.shape[-1], device=x.device)
-        mask = (step < frames[:, None])[:, None].to(x.dtype)
-        x = (x - self.centre) / self.spread * mask
+        mask = _valid(x, frames)
+        x = self.bands(x, mask)
+        summary = self.bands.summary(x, mask) if self.shortcut else x[:, 0, :0]
         for conv, norm, stride in zip(self.convs, self.norms, self.strides, strict=True):
             frames = (frames + stride - 1) // stride
             mask = mask[:, :, ::stride]
@@ -163,7 +211,7 @@ class CnnBlstm(nn.Module):
             # sigma = sqrt(1/n sum_t (h_t - mean)^2)
             var = ((h - pooled[:, None]) * mask).square().sum(1) / n
             pooled = torch.cat([pooled, (var + 1e-5).sqrt()], 1)
-        return self.linear(self.head_dropout(pooled))
+        return self.linear(self.head_dropout(torch.cat([pooled, summary], 1)))
 
 # %% ../../nbs/04_recognition/00_classifier.ipynb #259ef969
 @torch.no_grad()
@@ -320,9 +368,9 @@ def train_classifier(
         torch.manual_seed(seed_for("classifier", seed))
         net = CnnBlstm(settings, x.shape[1], train.emotions).to(device).train()
         if settings.standardise:
-            net.standardise(x, frames)
-        optimiser = torch.optim.AdamW(net.parameters(), settings.lr, fused=True,
-                                      weight_decay=settings.weight_decay)
+            net.bands.standardise(x, frames)
+        optimiser = torch.optim.Adam(net.parameters(), settings.lr, fused=True,
+                                     weight_decay=settings.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimiser, lambda i: 0.5 + 0.5 * np.cos(np.pi * i / steps) if settings.decay else 1.0)
         rng = rng_for("classifier batches", seed)

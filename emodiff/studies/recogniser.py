@@ -50,8 +50,8 @@ def confirmation_cells(
             for seed in range(settings.protocol.seeds)]
 
 # %% ../../nbs/06_studies/03_recogniser.ipynb #2b7e150b
-PLAIN = {"standardise": False, "pool": "mean", "label_smoothing": 0.0, "head_dropout": 0.0,
-         "weight_decay": 0.0, "conv_dropout": 0.1}  # what section 5.2 says and no more
+PLAIN = {"standardise": False, "pool": "mean", "shortcut": False, "label_smoothing": 0.0,
+         "head_dropout": 0.0}  # what section 5.2 says and no more
 
 
 def recogniser_variants(
@@ -60,9 +60,11 @@ def recogniser_variants(
     "What `search_recogniser` tries by default."
     scaled = {k: v for k, v in PLAIN.items() if k != "standardise"}
     pooled = {k: v for k, v in scaled.items() if k != "pool"}
+    summed = {k: v for k, v in pooled.items() if k != "shortcut"}
     return {
         "section 5.2": PLAIN, "+ standardised bands": scaled, "+ statistics pooling": pooled,
-        "+ regularisation: the preset": {},
+        "+ band statistics": summed, "+ regularisation: the preset": {},
+        "no band statistics": {"shortcut": False},
         "bands not standardised": {"standardise": False}, "mean pooling": {"pool": "mean"},
         "strides 2, 2, 2": {"strides": (2, 2, 2)}, "one BLSTM layer": {"lstm_layers": 1},
         "twice the filters": {"channels": 2 * settings.channels},
