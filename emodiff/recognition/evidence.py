@@ -175,7 +175,10 @@ def run_digests(
     predictions: pd.DataFrame,  # of an `Evidence`
 ) -> list[str]:  # 8 hex digits each, run by run
     "A short hash of what every run answered."
-    columns = ["utterance", "segments_found", *(c for c in predictions if c.startswith("p_"))]
     names = [name for name in _RUN if name != "group"]  # as `runs_table` tells runs apart
-    each = predictions.groupby(names, sort=False, dropna=False)[columns]
-    return [digest(rows.to_csv(index=False, float_format="%.9g").encode())[:8] for _, rows in each]
+    answers = predictions.filter(like="p_").to_numpy(np.float16)
+    found, who = (predictions[c].to_numpy() for c in ("segments_found", "utterance"))
+    run = predictions.groupby(names, sort=False, dropna=False).ngroup().to_numpy()
+    rows = np.split(np.argsort(run, kind="stable"), np.cumsum(np.bincount(run))[:-1])
+    return [digest(answers[i].tobytes() + found[i].astype("<i8").tobytes()
+                   + "\n".join(map(str, who[i])).encode())[:8] for i in rows]
