@@ -160,7 +160,7 @@ class Renderer(IPythonRenderer):
         "A picture; where its text is a mere name, the words before it say what it shows."
         if len(text) < 25 and self.page.sections:
             _, heading, before = self.page.sections[-1]
-            text = f"{text}. {heading}. {before.strip()[-300:]}"
+            text = f"{text}, a figure of {self.page.title}: {heading}. {before.strip()[-300:]}"
         return super().image(text, self.site.link(self.page, url), title)
 
 

@@ -15,7 +15,7 @@ from browser import ROOT, Tab, browser, chromium, served
 from lab import shoot
 
 PICTURES = """[...document.images].filter(i => !(i.complete && i.naturalWidth > 0
-  && i.alt.length > 20)).map(i => i.src.slice(0, 80))"""
+  && i.alt.length > 12)).map(i => i.src.slice(0, 80))"""
 BARE = """[...document.querySelectorAll('.code pre')].filter(p => !p.parentElement.querySelector(
   'button.copy')).length"""
 # a letter that is drawn in the page's own font has another width than without it

@@ -95,9 +95,12 @@ def test_a_dry_run_of_augment_makes_nothing(home: Path) -> None:
     from emodiff.augment.source import standin_csv
 
     table = str(standin_csv(home, load_preset("smoke").standin))
-    text = said("augment", table, "--out", str(home / "synth"), "--dry-run", "--preset", "smoke",
-                "--device", "cpu", "--held-out", "Ses01F")
-    assert "would go" in text and "MB of disk" in text and not (home / "synth").exists()
+    asked = ["augment", table, "--out", str(home / "synth"), "--dry-run", "--preset", "smoke",
+             "--device", "cpu", "--held-out", "Ses01F", "--json"]
+    done = CliRunner().invoke(app, asked)
+    assert {"stage", "seconds", "MB"} <= set(json.loads(done.stdout)[0])  # the cost, and nothing else
+    assert "would go" in done.stderr and "MB of disk" in done.stderr
+    assert not (home / "synth").exists()
     with pytest.raises(EmodiffError, match="LABEL=EMOTION"):
         said("augment", table, "--out", "x", "--map", "angry")
 
