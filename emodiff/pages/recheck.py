@@ -6,6 +6,7 @@
 __all__ = ['Rechecked', 'recheck']
 
 # %% ../../nbs/09_pages/07_recheck.ipynb #2b7e2603
+import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -31,10 +32,13 @@ def _first_difference(
     if here.read_bytes() == again.read_bytes():
         return ""
     pairs = zip_longest(*(p.read_text("utf-8", "replace").splitlines() for p in (here, again)))
-    for number, (is_there, made) in enumerate(pairs, 1):
+    for number, pair in enumerate(pairs, 1):
+        is_there, made = (line or "" for line in pair)
         if is_there != made:
-            shown, other = (str(line)[:160] for line in (is_there, made))
-            return f"{here.name}, line {number}: is {shown!r}, made again {other!r}"
+            start = max(0, len(os.path.commonprefix([is_there, made])) - 20)
+            shown, other = (line[start:start + 60] for line in (is_there, made))
+            return (f"{here.name}, line {number} ({(is_there or made)[:50]} ...): is '{shown}', "
+                    f"made again '{other}'")
     return f"{here.name}: the line ends differ"
 
 # %% ../../nbs/09_pages/07_recheck.ipynb #2b7e260a
