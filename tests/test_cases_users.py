@@ -30,6 +30,9 @@ from emodiff.base.core import EmodiffError, error_message
 from emodiff.base.settings import EMOTIONS, Features, load_preset, replace
 from emodiff.generator.prompts import phrases
 from emodiff.pages.html import page_html, table_html
+from emodiff.recognition.audit import leak_audit
+from emodiff.recognition.cells import Cell
+from emodiff.recognition.classifier import made_up_segments
 from emodiff.speech.corpora import MANIFEST_COLUMNS, read_corpus
 from emodiff.speech.features import BrokenClip, load_audio
 from emodiff.speech.segments import Segments, prepare, segments_manifest
@@ -129,6 +132,32 @@ def test_u02_parts_of_recordings_are_cut_out(tmp_path: Path, home: Path) -> None
     assert both["start"].iloc[1] == "0 days 00:00:00.800000" and both["end"].iloc[-1] == ""
     write_csv(found.manifest, tmp_path / "again.csv")
     assert read_csv(tmp_path / "again.csv")["seconds"].round(3).tolist() == [0.8] * 4
+
+
+def test_overlapping_parts_of_one_recording_are_told(tmp_path: Path) -> None:
+    "Shared sound: another speaker's part is rejected, one speaker's parts are named."
+    soundfile.write(tmp_path / "talk.wav", babble(4.0, 16000), 16000)
+    header = "file,start,end,speaker,gender,emotion,text"
+    rows = ["talk.wav,0,1.5,A,f,angry,", "talk.wav,1.4,3.5,B,m,sad,", "talk.wav,1.6,1.9,B,m,sad,",
+            "talk.wav,1,2,A,f,happy,", "talk.wav,3,4,A,f,happy,", "talk.wav,3.96,5,B,f,happy,"]
+    found = read_labelled(write_table(tmp_path / "t.csv", rows, header))
+    lost = [Path(r["file"]).name for r in found.rejected if "overlaps" in r["fault"]]
+    assert lost == ["t.csv:3", "t.csv:4"] and len(found.manifest) == 4, found.rejected
+    note, = found.notes
+    assert "1 part of recordings overlap" in note and "t.csv:2 and" in note and "t.csv:5" in note
+
+
+def test_overlapping_parts_in_training_and_test_are_a_leak() -> None:
+    "Different sound, different speakers and names: the parts of one recording that overlap."
+    real = made_up_segments(8)
+    table = real.table.assign(utterance=[f"u{i}" for i in range(8)], path="talk.wav", segment=0,
+                              start=np.arange(8.0), end=np.arange(8.0) + 1.0)
+    cell = Cell("within", "real", "x", 0, {"real": np.arange(4)}, {"real": np.arange(4, 8)})
+    table["speaker"] = ["a"] * 4 + ["b"] * 4
+    assert leak_audit([cell], {"real": Segments(real.mels, table)}).empty
+    table.loc[3, "end"] = 4.5  # of the first speaker, into the second one's first part
+    leaks = leak_audit([cell], {"real": Segments(real.mels, table)})
+    assert leaks["kind"].tolist() == ["content"] and "u3" in leaks["who"][0], leaks
 
 
 def test_u03_laryngograms_are_no_speech(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from .plan import run_plan
 from .pools import read_pool_manifest
 from .similarity import near_duplicates
 from ..speech.segments import IDENTITY, Segments, concat, segments_manifest
+from ..speech.tables import overlapping_parts
 
 # %% ../../nbs/04_recognition/08_audit.ipynb #679ba5c1
 _KINDS = ("speaker", "utterance", "content")
@@ -68,6 +69,9 @@ def _twins(
     # one pool alone is not copied: it may have gigabytes
     whole = parts[0] if len(parts) == 1 else concat(parts) if parts else None
     pairs = [] if whole is None else near_duplicates(whole)
+    if whole is not None and "start" in whole.table:  # parts of one recording that share sound
+        when = whole.table.fillna({"start": 0.0, "end": np.inf})
+        pairs += overlapping_parts(zip(when["path"], when["start"], when["end"], strict=True))
     n, (i, j) = len(contents), np.array(pairs, int).reshape(-1, 2).T
     _, group = connected_components(coo_matrix((np.ones(len(i)), (i, j)), (n, n)), directed=False)
     first: dict[int, str] = {}

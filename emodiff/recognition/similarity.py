@@ -250,16 +250,23 @@ def near_duplicates(
     limit: float = 0.12,  # distance of patterns below which two are the same recording
 ) -> list[tuple[int, int]]:  # pairs of row numbers, the lower one first
     "Segments that are one recording: a bit changed, a few frames cut off."
+    from scipy.spatial import cKDTree
+
     spectrum, found = _mean_spectrum(segments), set()
-    [known] = _patterns(segments, spectrum)
-    for start in range(0, len(segments), 256):
-        rows = np.arange(start, min(start + 256, len(segments)))
-        best = torch.full((len(rows), len(segments)), -1.0)
+    blocks = np.array_split(np.arange(len(segments)), len(segments) // 256 + 1)
+    known = torch.cat([next(_patterns(segments.take(rows), spectrum)) for rows in blocks])
+    # |P a - P b| <= |a - b| for a projection P: where few axes tell two apart, they are no pair
+    axes = torch.linalg.eigh((known.T @ known).double())[1][:, -16:].float()
+    tree = cKDTree((known @ axes).numpy())
+    for rows in blocks:
         for pattern in _patterns(segments.take(rows), spectrum, range(-shift, shift + 1)):
-            best = torch.maximum(best, pattern @ known.T)
-        near = torch.nonzero(best > 1 - limit**2 / 2).numpy()
-        found |= {(min(pair), max(pair)) for i, j in near if (pair := (int(rows[i]), int(j)))}
-    return sorted((i, j) for i, j in found if i != j)
+            near = tree.query_ball_point((pattern @ axes).numpy(), limit + 1e-3)
+            pairs = [(i, j) for i, js in enumerate(near) for j in js if j != rows[i]]
+            i, j = np.array(pairs, int).reshape(-1, 2).T
+            same = ((pattern[i] * known[j]).sum(1) > 1 - limit**2 / 2).numpy()
+            found |= {(int(min(a, b)), int(max(a, b)))
+                      for a, b in zip(rows[i[same]], j[same], strict=True)}
+    return sorted(found)
 
 # %% ../../nbs/04_recognition/02_similarity.ipynb #4ab257cf
 def _by_emotion(

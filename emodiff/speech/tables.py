@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CSV_COLUMNS', 'OWN_LABEL', 'FEWEST_ROWS', 'clean_cell', 'safe_cell', 'label_key', 'as_mapping', 'parse_mapping',
-           'TextTable', 'read_text_table', 'FileFinder', 'LabelledTable', 'read_csv', 'write_rows', 'write_csv',
-           'audformat_header', 'read_audformat', 'read_labelled', 'check_emotions', 'read_plan']
+           'TextTable', 'read_text_table', 'FileFinder', 'overlapping_parts', 'LabelledTable', 'read_csv', 'write_rows',
+           'write_csv', 'audformat_header', 'read_audformat', 'read_labelled', 'check_emotions', 'read_plan']
 
 # %% ../../nbs/01_speech/02_tables.ipynb #834938a1
 import codecs
@@ -414,6 +414,50 @@ def _settle_doubles(reading: Reading) -> None:
             reading.reject(row["where"], fault, "keep one row")
     reading.rows = [row for row in reading.rows if id(row) not in lost]
 
+# %% ../../nbs/01_speech/02_tables.ipynb #77ab0112
+_OVERLAP = 0.05  # seconds; less is the rounding of whoever cut
+
+
+def overlapping_parts(
+    rows: Iterable[tuple[str, float, float]],  # of parts: file, start and end in seconds
+) -> list[tuple[int, int]]:  # pairs of numbers, the part that begins first before the other
+    "The parts that share sound with one that began before; by pairs, whatever overlaps is joined."
+    rows, found = list(rows), []
+    order = sorted(range(len(rows)), key=lambda i: rows[i])
+    longest = order[0] if order else 0  # that ends last of those in its file
+    for i in order[1:]:
+        (file, start, end), (other, _, last) = rows[i], rows[longest]
+        if file == other and min(last, end) - start > _OVERLAP:
+            found.append((longest, i))
+        if file != other or end > last:
+            longest = i
+    return found
+
+# %% ../../nbs/01_speech/02_tables.ipynb #77ab0114
+def _settle_overlaps(reading: Reading) -> list[str]:  # a sentence where some are kept
+    "Reject a part that overlaps one of another speaker; say how many of one speaker do."
+    kept: list[dict[str, Any]] = []
+    told, place = [], {id(row): i for i, row in enumerate(reading.rows)}
+    for row in sorted(reading.rows, key=lambda r: (os.path.normpath(r["path"]), r["start"])):
+        # of the parts that are kept, the one that ends last is in front of all of its file
+        before = kept[-1] if kept else row
+        pair = [(os.path.normpath(r["path"]), r["start"], r["end"]) for r in (before, row)]
+        if before is not row and overlapping_parts(pair):
+            if row["speaker"] != before["speaker"]:
+                reading.reject(row["where"], f"overlaps the part of {before['where']}, which is "
+                               "another speaker's", "correct start and end, so that each person "
+                               "speaks alone")
+                continue
+            told.append(f"{before['where']} and {row['where']}")
+            if row["end"] < before["end"]:
+                kept.insert(-1, row)
+                continue
+        kept.append(row)
+    reading.rows = sorted(kept, key=lambda r: place[id(r)])
+    return [f"{counted(len(told), 'part')} of recordings overlap another of the same speaker, e.g. "
+            f"{printable(told[0])}: the same sound counts twice; cut them apart if that is not "
+            "meant"] if told else []
+
 # %% ../../nbs/01_speech/02_tables.ipynb #8d451820
 def _name_apart(reading: Reading) -> None:
     "Give clips of one name in different folders, or with different suffixes, names of their own."
@@ -491,6 +535,7 @@ def _labelled(
     for where, row in table.rows:
         skipped += not _keep_labelled(reading, where, row, find, root, meaning)
     _settle_doubles(reading)
+    notes = [*table.notes, *_settle_overlaps(reading)]
     _name_apart(reading)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # said by whoever asked
@@ -503,7 +548,7 @@ def _labelled(
     manifest.attrs.clear()
     found = {chosen[label_key(e)] for e in emotions} or set(manifest["emotion"])
     return LabelledTable(manifest, reading.rejected, len(table.rows) + len(table.broken), skipped,
-                         _own_columns(kept, table), _labels_seen(table, meaning), table.notes,
+                         _own_columns(kept, table), _labels_seen(table, meaning), notes,
                          tuple(sorted(found)))
 
 # %% ../../nbs/01_speech/02_tables.ipynb #fb4fb464
