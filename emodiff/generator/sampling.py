@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SAMPLERS', 'SAMPLING_CODE', 'sampling_chain', 'walk_chain', 'Ancestral', 'Ddim', 'Dpm', 'Generator',
            'shipped_generator', 'load_generator', 'Guided', 'SampleNoise', 'sample_numbers', 'samples_as_segments',
-           'synthesise', 'check_plan', 'mel_png', 'Speech', 'speech_request', 'speak', 'vary_segments']
+           'check_plan', 'synthesise', 'mel_png', 'Speech', 'speech_request', 'speak', 'vary_segments']
 
 # %% ../../nbs/02_generator/09_sampling.ipynb #11934a66
 import base64
