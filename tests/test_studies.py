@@ -48,3 +48,21 @@ def test_a_search_that_leaks_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     _no_leak(pd.DataFrame())
     with pytest.raises(EmodiffError, match="the search leaks"):
         _no_leak(pd.DataFrame([{"cell": 0, "rule": "speaker"}]))
+
+
+def test_the_chapter_cites_the_committed_table_of_recognisers() -> None:
+    "Chapter 06's numbers of RAVDESS are those of figures/open."
+    import json
+    from pathlib import Path
+
+    import pandas as pd
+
+    root = Path(__file__).resolve().parent.parent
+    chapter = json.loads((root / "nbs/06_beyond_the_paper.ipynb").read_text("utf-8"))
+    text = "\n".join("".join(cell["source"]) for cell in chapter["cells"])
+    table = pd.read_csv(root / "figures/open/beyond_recogniser_confirmed.csv")
+    for row in table.itertuples():
+        line = next(line for line in text.splitlines() if line.startswith(f"| {row.recogniser} |"))
+        assert f"{row.uar:.1f}" in line
+        gain = f"{row.gain:.1f} [{row.gain_low:.1f}, {row.gain_high:.1f}]"
+        assert pd.isna(row.gain) or gain in line

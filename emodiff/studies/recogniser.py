@@ -142,7 +142,7 @@ def plot_recognisers(
     rows = np.arange(len(table))
     ax.errorbar(table["uar"], rows, xerr=table["sd"].fillna(0), fmt="o", capsize=3)
     ax.axvline(table.set_index("recogniser").at["linear", "uar"], color="grey", linewidth=1)
-    ax.set(xlabel="UAR on development speakers (%)", yticks=rows)
+    ax.set(xlabel="UAR (%)", yticks=rows)
     ax.set_yticklabels(table["recogniser"])
     ax.invert_yaxis()
     return figure
