@@ -92,3 +92,22 @@ def test_declared_is_what_is_imported() -> None:
     lists = [v for k, v in INI["DEFAULT"].items() if k.endswith("requirements")]
     declared = {re.split("[<>=]", r)[0] for r in " ".join(lists).split()} | {""}
     assert {names.get(n, n) for n in found} <= declared
+
+
+def test_the_plain_requirements_are_enough(tmp_path: Path) -> None:
+    "Every module is imported and a line is said without what only the extras bring."
+    hidden = ["librosa", "numba", "ipywidgets", "jupyterlab", "papermill", "nbdev", "diffusers",
+              "dask", "opensmile", "pocketsphinx", "psutil"]
+    code = f"""
+import importlib, pkgutil, sys, warnings
+sys.modules.update(dict.fromkeys({hidden}))
+import emodiff
+for module in pkgutil.walk_packages(emodiff.__path__, "emodiff."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+warnings.simplefilter("ignore")
+print(emodiff.Generator.from_pretrained("demo")("Hello.", "sad", num_inference_steps=1))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          env={**os.environ, "EMODIFF_HOME": str(tmp_path)})
+    assert "Speech(1 utterance" in done.stdout, done.stderr[-1000:]

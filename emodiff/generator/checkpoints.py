@@ -181,7 +181,7 @@ def segments_digest(segments: Any) -> str:  # of Segments
     mels = np.ascontiguousarray(segments.mels)
     table = segments.table.drop(columns="path", errors="ignore")
     table = table.to_csv(index=False, lineterminator="\n")
-    return digest([hashlib.sha256(mels).hexdigest(), table])  # no copy of gigabytes
+    return digest([hashlib.sha256(mels.data).hexdigest(), table])  # no copy of gigabytes
 
 # %% ../../nbs/02_generator/06_checkpoints.ipynb #a6c1e5d4
 def describe_training_set(
@@ -328,7 +328,8 @@ def fetch_generator(
     if Path(name).expanduser().is_dir():
         return Path(name).expanduser()
     try:
-        return Path(snapshot_download(str(name), **options))
+        files = ["config.json", "README.md", *_TRAINED]  # nothing else of what may lie there
+        return Path(snapshot_download(str(name), allow_patterns=files, **options))
     except (OSError, ValueError, HfHubHTTPError) as e:
         raise EmodiffError(f"{str(name)!r} is neither a generator's folder nor one's name on "
                            "the hub that can be reached; check the name.") from e
