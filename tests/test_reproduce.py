@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from emodiff.app.reproduce import ChapterTask, plan_chapters, run_chapters
-from emodiff.base.core import EmodiffError, write_json
+from emodiff.base.core import EmodiffError, _writer, write_json
 
 PARAMETERS = 'preset: str = "demo"\ncorpora_dir: str = ""\nout_dir: str = ""\nseeds: int = 0\n'
 BODY = """
@@ -55,7 +55,10 @@ def test_a_chapter_is_run_when_its_results_may_change(nbs: Path) -> None:
     assert task(nbs).reason == "table1_x.csv was changed"
     table.unlink()
     assert task(nbs).reason == "table1_x.csv is missing"
+    half = results.parent / f".fig1-{_writer(2**22 - 1)}.abcdefgh.png"  # of a process long dead
+    half.touch()
     run_chapters([task(nbs)])
+    assert not half.exists()
     assert (results.read_bytes(), table.read_bytes()) == first  # the same bytes
     write_chapter(nbs, BODY + "# a comment is code too, to a notebook")
     assert "have changed" in task(nbs).reason

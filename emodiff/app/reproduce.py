@@ -27,6 +27,7 @@ from emodiff.base.core import (
     one_of,
     package_dir,
     runs_dir,
+    sweep,
     versions,
     write_json,
     write_text,
@@ -249,6 +250,7 @@ def _run_chapter(task: ChapterTask) -> None:
     "Run one chapter and record what it made."
     folder = task.record.parent
     folder.mkdir(parents=True, exist_ok=True)
+    sweep(task.out_dir)  # the figure that a killed run was just writing
     executed, before = folder / task.path.name, _file_times(task.out_dir)
     for old in (task.record, executed):  # a run that fails leaves no record of an older one
         old.unlink(missing_ok=True)
