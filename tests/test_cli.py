@@ -98,7 +98,8 @@ def test_a_dry_run_of_augment_makes_nothing(home: Path) -> None:
     asked = ["augment", table, "--out", str(home / "synth"), "--dry-run", "--preset", "smoke",
              "--device", "cpu", "--held-out", "Ses01F", "--json"]
     done = CliRunner().invoke(app, asked)
-    assert {"stage", "seconds", "MB"} <= set(json.loads(done.stdout)[0])  # the cost, and nothing else
+    # the cost on stdout, and nothing else
+    assert {"stage", "seconds", "MB"} <= set(json.loads(done.stdout)[0])
     assert "would go" in done.stderr and "MB of disk" in done.stderr
     assert not (home / "synth").exists()
     with pytest.raises(EmodiffError, match="LABEL=EMOTION"):
