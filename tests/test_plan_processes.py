@@ -2,6 +2,9 @@
 import importlib.util
 import logging
 import os
+import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -11,7 +14,7 @@ import pandas as pd
 import pytest
 from made_up_plan import MadeUpPlan
 
-from emodiff.base.core import error_message, runs_dir
+from emodiff.base.core import EmodiffError, error_message, runs_dir
 from emodiff.base.settings import load_preset, replace
 from emodiff.base.workers import dask_client
 from emodiff.recognition.arms import ARMS
@@ -100,3 +103,48 @@ def test_a_scheduler_that_does_not_answer_is_one_sentence() -> None:
             pass
 
     assert "no Dask scheduler answers" in error_message(connect)
+
+
+def cluster_process(kind: str, *words: str) -> subprocess.Popen:
+    "A scheduler or a worker as a cluster starts it."
+    return subprocess.Popen([sys.executable, "-m", f"distributed.cli.dask_{kind}", "--no-dashboard",
+                             *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                            stderr=subprocess.DEVNULL)
+
+
+@needs_dask
+def test_a_plan_survives_the_death_of_the_scheduler(plan, home: Path) -> None:
+    "Killed after two cells: the numbers of one process, or one sentence."
+    from distributed import Client
+
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL + 1)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    (runs_dir() / "cell").mkdir(parents=True)
+    scheduler = cluster_process("scheduler", "--host", address)
+    worker = cluster_process("worker", "--nthreads", "1", "--no-nanny", f"tcp://{address}")
+
+    def kill() -> None:
+        "Once the scheduler has given away some cells."
+        while sum(p.suffix == "" for p in (runs_dir() / "cell").glob("*")) < 2:
+            time.sleep(0.02)
+        scheduler.kill()
+
+    far = replace(plan.settings, protocol=replace(plan.settings.protocol,
+                                                  cluster=f"tcp://{address}"))
+    try:
+        with Client(far.protocol.cluster, timeout=60, set_as_default=False) as client:
+            client.wait_for_workers(1, timeout=60)
+        killer = threading.Thread(target=kill, daemon=True)
+        killer.start()
+        try:
+            there = run_plan(plan.cells[:6], plan.pools, far)
+            assert without_seconds(there).equals(without_seconds(plan.first[: len(there)]))
+        except EmodiffError as e:
+            assert "\n" not in str(e)
+        assert scheduler.wait(10) == -9
+    finally:
+        for process in (scheduler, worker):
+            process.kill()
+            process.wait()
