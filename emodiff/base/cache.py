@@ -225,7 +225,7 @@ def locked(
 # %% ../../nbs/00_base/02_cache.ipynb #d7a10b52
 @contextlib.contextmanager
 def sole_writer(
-    folder: Path | str,  # of results; made if missing, gets .lock
+    folder: Path | str,  # of results; made if missing, holds .lock meanwhile
 ) -> Iterator[None]:
     "Within it, no other process writes results into a folder; a second one is refused."
     from filelock import FileLock, Timeout
@@ -245,6 +245,8 @@ def sole_writer(
     try:
         yield
     finally:
+        # while it is held: filelock sees that a file it has locked is gone, and takes a new one
+        Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
 
 # %% ../../nbs/00_base/02_cache.ipynb #7557d1dc

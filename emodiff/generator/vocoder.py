@@ -49,7 +49,8 @@ def _refuse_absurd_vocoder(
     rates = config.get("upsample_rates", (4, 4, 4, 4))
     lists = [rates, *(config.get(f"{name}_sizes", ()) for name in
                       ("upsample_kernel", "resblock_kernel", "resblock_dilation"))]
-    flat = [n for one in lists for part in one for n in (part if isinstance(part, list) else [part])]
+    parts = [part for one in lists for part in one]
+    flat = [n for part in parts for n in (part if isinstance(part, list) else [part])]
     large = len(flat) > 100 or any(not 0 < n <= _MOST_TAPS for n in flat)
     if large or config.get("model_type") != "speecht5_hifigan":
         raise EmodiffError(f"{source} holds no SpeechT5HifiGan, or one of absurd sizes; name "

@@ -250,13 +250,16 @@ def near_duplicates(
     limit: float = 0.12,  # distance of patterns below which two are the same recording
 ) -> list[tuple[int, int]]:  # pairs of row numbers, the lower one first
     "Segments that are one recording: a bit changed, a few frames cut off."
+    from scipy.linalg import eigh
     from scipy.spatial import cKDTree
 
     spectrum, found = _mean_spectrum(segments), set()
     blocks = np.array_split(np.arange(len(segments)), len(segments) // 256 + 1)
     known = torch.cat([next(_patterns(segments.take(rows), spectrum)) for rows in blocks])
     # |P a - P b| <= |a - b| for a projection P: where few axes tell two apart, they are no pair
-    axes = torch.linalg.eigh((known.T @ known).double())[1][:, -16:].float()
+    size = known.shape[1]
+    square = (known.T @ known).double().numpy()
+    axes = torch.from_numpy(eigh(square, subset_by_index=(size - 16, size - 1))[1]).float()
     tree = cKDTree((known @ axes).numpy())
     for rows in blocks:
         for pattern in _patterns(segments.take(rows), spectrum, range(-shift, shift + 1)):
