@@ -60,13 +60,12 @@ def recogniser_variants(
     "What `search_recogniser` tries by default."
     scaled = {k: v for k, v in PLAIN.items() if k != "standardise"}
     pooled = {k: v for k, v in scaled.items() if k != "pool"}
-    summed = {k: v for k, v in pooled.items() if k != "shortcut"}
     return {
         "section 5.2": PLAIN, "+ standardised bands": scaled, "+ statistics pooling": pooled,
-        "+ band statistics": summed, "+ regularisation: the preset": {},
-        "no band statistics": {"shortcut": False},
+        "+ regularisation: the preset": {}, "with band statistics": {"shortcut": True},
         "bands not standardised": {"standardise": False}, "mean pooling": {"pool": "mean"},
-        "strides 2, 2, 2": {"strides": (2, 2, 2)}, "one BLSTM layer": {"lstm_layers": 1},
+        "strides 4, 2, 2": {"strides": (4, 2, 2)}, "strides 2, 2, 2": {"strides": (2, 2, 2)},
+        "one BLSTM layer": {"lstm_layers": 1},
         "twice the filters": {"channels": 2 * settings.channels},
         "half the steps": {"steps": settings.steps // 2},
         "half the learning rate": {"lr": settings.lr / 2},
