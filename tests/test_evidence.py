@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from emodiff.app.cli import app
 from emodiff.base.chapter import Chapter
 from emodiff.base.core import EmodiffError
-from emodiff.base.settings import load_preset, replace
+from emodiff.base.settings import EMOTIONS, load_preset, replace
 from emodiff.pages.recheck import recheck
 from emodiff.pages.result_tables import CONTROLS, LEAKS, RESULT_TABLES
 from emodiff.pages.results import _QUESTIONS, results_md
@@ -19,7 +19,7 @@ from emodiff.recognition.audit import run_audited_plan
 from emodiff.recognition.cells import within_cells
 from emodiff.recognition.classifier import made_up_segments
 from emodiff.recognition.evidence import save_evidence
-from emodiff.recognition.experiments import cross_corpus, within_corpus
+from emodiff.recognition.experiments import Experiment, cross_corpus, within_corpus
 from emodiff.recognition.folds import loso_folds
 from emodiff.recognition.pooled import POOLED
 from emodiff.recognition.pools import arm_synthesis, group_pools, pool_sizes
@@ -122,3 +122,33 @@ def test_the_tables_of_the_repository_come_from_their_predictions(name: str) -> 
     assert not found.faults
     if found.skipped:
         pytest.skip(found.skipped)
+
+
+def made_up_results(out: Path, name: str) -> Path:
+    "A folder with the predictions of a made-up corpus: no network, no speech."
+    at, k = np.arange(64), len(EMOTIONS)
+    people, emotion = np.char.add("s", (at // k % 8).astype(str)), np.array(EMOTIONS)[at % k]
+    runs = [pd.DataFrame({
+        "experiment": "within", "arm": arm, "fold": people, "share": 0.0, "seed": seed,
+        "group": 0, "generator": 0, "corpus": name, "speaker": people, "segments": 1,
+        "utterance": at.astype(str), "emotion": emotion, "segments_found": 1,
+        **{f"p_{e}": ((at + (at % wrong == 0)) % k == i) * 1.0 for i, e in enumerate(EMOTIONS)}})
+        for arm, wrong in (("real", 3), ("real + synthetic", 5)) for seed in (0, 1)]
+    arms = chosen_arms(["real", "real + synthetic"])
+    chapter = Chapter(load_preset("smoke"), None, out, "cpu", name)
+    evidence = save_evidence(chapter, Experiment(arms, (None,), {}, pd.concat(runs), {}))
+    for make in RESULT_TABLES["within"]:
+        make(evidence, out)
+    return out
+
+
+def test_a_changed_pooled_table_is_found(tmp_path: Path) -> None:
+    folders = [made_up_results(tmp_path / name, name) for name in "ABC"]
+    done = CliRunner().invoke(app, ["pool", *map(str, folders)])
+    assert done.exit_code == 0, done.output
+    assert not recheck(folders[0]).faults
+    table = folders[0] / "pooled.csv"
+    rows = table.read_text("utf-8").splitlines()
+    rows[1] = rows[1].replace("0", "1", 1)
+    table.write_text("\n".join(rows) + "\n", "utf-8")
+    assert any("pooled.csv" in str(fault) for fault in recheck(folders[0]).faults)

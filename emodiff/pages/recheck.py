@@ -77,7 +77,7 @@ def _make_again(
     known = {f"{name}{end}" for names in TABLE_NAMES.values() for name in names
              for end in (".csv", ".md")}
     for path in out.iterdir():
-        if path.is_file() and path.name not in known | {"RESULTS.md"}:
+        if path.is_file() and path.name not in known | made | {"RESULTS.md"}:
             shutil.copy2(path, copy)
     stray = {p.name for p in made_files(out)} & known - made
     return sum(len(e.predictions.groupby(["experiment", "arm", "fold", "share", "seed"]).size())
