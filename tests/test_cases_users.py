@@ -28,6 +28,7 @@ from emodiff.augment.source import Request, prepare_speech, read_speech
 from emodiff.base.chapter import check_parameters
 from emodiff.base.core import EmodiffError, error_message
 from emodiff.base.settings import EMOTIONS, Features, load_preset, replace
+from emodiff.generator.diffusion import make_chain
 from emodiff.generator.prompts import phrases
 from emodiff.pages.html import page_html, table_html
 from emodiff.recognition.audit import leak_audit
@@ -87,7 +88,10 @@ def known_generator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     (folder / "config.json").write_text(
         '{"emotions": ["angry", "happy", "neutral", "sad"], "speakers": {"EmoDB": ["03", "08"]}}')
-    stub = types.SimpleNamespace(settings=SMOKE, device="cpu")
+    people = pd.DataFrame({"corpus": "EmoDB", "speaker": ["03", "08"], "gender": ""})
+    stub = types.SimpleNamespace(settings=SMOKE, device="cpu", speakers=people,
+                                 chain=make_chain(SMOKE.diffusion),
+                                 emotions=("angry", "happy", "neutral", "sad"))
     monkeypatch.setattr("emodiff.generator.sampling.load_generator", lambda *_: stub)
     return folder
 

@@ -111,7 +111,7 @@ class Work:
 
         table = self.stripes.table[["speaker", "gender", "emotion", "text", "corpus"]][:4]
         made = synthesise(self.generator, table, self.settings.sampling,
-                          folder=data_dir() / "parts")
+                          folder=data_dir() / "parts", unknown=True)
         return made.mels.tobytes(), made.table.to_csv()
 
     def synthesis(self) -> Any:
