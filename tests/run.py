@@ -1,7 +1,8 @@
 """The tests: notebooks clean, exported and lint-free; then every notebook and test file is run.
 
-Each notebook and each `tests/test_*.py` runs in a process of its own, one per core and one more (some
-of them wait for others), at most four at a time. The last line is `N passed, N failed`: notebooks and single tests.
+Each notebook and each `tests/test_*.py` runs in a process of its own: one per core and one more, for
+some of them wait, and at most four at a time. The last line is `N passed, N failed`: notebooks and
+single tests.
 
     python tests/run.py                      # everything: what CI runs
     python tests/run.py 02_generator plan    # only what has one of these words in its path
