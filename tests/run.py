@@ -1,6 +1,6 @@
 """The tests: notebooks clean, exported and lint-free; then every notebook and test file is run.
 
-Each notebook and each `tests/test_*.py` runs in a process of its own: one per core and one more, for
+Each notebook and each `tests/test_*.py` runs in a process of its own: one per core and one more, as
 some of them wait, and at most four at a time. The last line is `N passed, N failed`: notebooks and
 single tests.
 
