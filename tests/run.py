@@ -1,8 +1,7 @@
 """The tests: notebooks clean, exported and lint-free; then every notebook and test file is run.
 
-Each notebook and each `tests/test_*.py` runs in a process of its own: one per core and one more, as
-some of them wait, and at most four at a time. The last line is `N passed, N failed`: notebooks and
-single tests.
+Each notebook and each `tests/test_*.py` runs in a process of its own, one per core and at most four
+at a time. The last line is `N passed, N failed`: notebooks and single tests.
 
     python tests/run.py                      # everything: what CI runs
     python tests/run.py 02_generator plan    # only what has one of these words in its path
@@ -215,7 +214,7 @@ def main(words: list[str]) -> int:
     multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
     jobs = [p for p in NBS + FILES if not words or any(w in shown(p) for w in words)]
     passed, failed, seconds = 0, 0, {}
-    with ThreadPoolExecutor(max_workers=min(4, 1 + (os.cpu_count() or 1))) as pool:
+    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
         for path, result in pool.map(execute, longest_first(jobs)):
             name = shown(path)
             seconds[name] = result.seconds
