@@ -19,14 +19,11 @@ from emodiff.generator.gan_training import cached_gan, sample_gan, train_gan
 from emodiff.generator.training import validation_mask
 from emodiff.recognition.fidelity import collapse_check, passes_collapse_check
 from emodiff.speech.segments import Segments, save_segments
-from emodiff.studies.recogniser import PLAIN
 
 REAL = stripes(96)
 PLAN = REAL.table[["corpus", "speaker", "gender", "emotion", "text"]]
 SHORT = load_preset("smoke", training=dict(steps=7, batch=4, checkpoint_every=2))
-# section 5.2's recogniser listens: 50 steps give no GAN the statistics that the preset's hears
-COMMON = dict(training=dict(steps=50, batch=8),
-              classifier=dict(PLAIN, steps=40, batch=16, lr=5e-3))
+COMMON = dict(training=dict(steps=50, batch=8), classifier=dict(steps=40, batch=16, lr=5e-3))
 TINY = load_preset("smoke", **COMMON, gan=dict(warmup=5, ema=0.9))
 FILES = ("model.safetensors", "history.csv", "trained_on.csv", "config.json")
 
