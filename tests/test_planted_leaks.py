@@ -8,6 +8,7 @@ from made_up_plan import MadeUpPlan, N, recorded, synthetic_from
 
 from emodiff.base.core import EmodiffError, atomic, runs_dir, write_json
 from emodiff.base.settings import load_preset, replace
+from emodiff.recognition import audit
 from emodiff.recognition.arms import ARMS, chosen_arms
 from emodiff.recognition.audit import leak_audit, run_audited_plan
 from emodiff.recognition.cells import cross_cells, within_cells
@@ -228,3 +229,16 @@ def test_real_corpora_have_no_near_duplicates_but_those_planted(shared, home) ->
     later = real.table[:2].assign(frames=np.minimum(256, real.table["frames"][:2] + 4))
     again = concat([real, Segments(late, later)])
     assert near_duplicates(again) == [(0, len(real)), (1, len(real) + 1)]
+
+
+def test_rows_that_cells_share_are_asked_once(plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    "Cells differ in their seed more often than in their rows; the leaks of all are told."
+    cell, pools = plan.leaky["the speaker in training"]
+    cells, asked = [replace(cell, seed=seed) for seed in range(5)], []
+    original = audit._cell_leaks
+    monkeypatch.setattr(audit, "_cell_leaks", lambda *a: asked.append(1) or original(*a))
+    leaks = leak_audit(cells, pools)
+    assert leaks["seed"].to_list() == list(range(5)) and len(asked) == 1
+    named = replace(cell, arm="real + synthetic (leaky)", seed=7)
+    leak_audit([*cells, named], pools)  # the name of an arm may allow what others may not
+    assert len(asked) == 3
