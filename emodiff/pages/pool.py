@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ..base.chapter import save_figure, save_table
 from ..base.core import EmodiffError
+from ..base.style import broken, forest, styled
 from .results import results_md
 from ..recognition.claims import VERDICT_RULE
 from ..recognition.evidence import PREDICTIONS, Evidence, read_evidence
@@ -39,6 +39,7 @@ def read_corpora(
     return found
 
 # %% ../../nbs/09_pages/06_pool.ipynb #2b7e2807
+@styled
 def plot_forest(
     table: pd.DataFrame,  # from `pooled_table`
 ) -> Any:  # a matplotlib Figure
@@ -46,17 +47,14 @@ def plot_forest(
     import matplotlib.pyplot as plt
 
     parts = dict(iter(table.groupby("comparison", sort=False)))
-    fig, axes = plt.subplots(1, len(parts), figsize=(4.6 * len(parts), 2.8), squeeze=False)
-    for ax, (comparison, rows) in zip(axes[0], parts.items(), strict=True):
-        for y, r in enumerate(rows.itertuples()):
-            pooled = not r.folder
-            ax.plot([r.low, r.high], [-y, -y], color="black" if pooled else "grey", linewidth=1.5)
-            ax.plot(r.gain, -y, "D" if pooled else "s", color="black" if pooled else "steelblue",
-                    markersize=7 if pooled else 3 + r.weight / 12)
-        ax.axvline(0, color="grey", linestyle=":", linewidth=1)
-        ax.set_yticks(-np.arange(len(rows)), rows["corpus"])
-        ax.set(title=comparison, xlabel="gain (points of UAR)")
-    fig.tight_layout()
+    high = max(map(len, parts.values()))
+    fig, axes = plt.subplots(len(parts), 1, squeeze=False, sharex=True,
+                             figsize=(5.4, (0.3 * high + 0.6) * len(parts)))
+    for ax, (comparison, rows) in zip(axes[:, 0], parts.items(), strict=True):
+        marks = ["s" if folder else "D" for folder in rows["folder"]]
+        forest(ax, rows["corpus"].to_list(), rows["gain"], rows["low"], rows["high"], marks)
+        ax.set_title(broken(comparison, 4))
+    axes[-1, 0].set_xlabel("gain (points of UAR); square: a corpus, diamond: pooled")
     return fig
 
 # %% ../../nbs/09_pages/06_pool.ipynb #2b7e2809

@@ -56,18 +56,20 @@ def mel_grid(
     frames = frames or max(int(end_of_speech(m[None])[0]) for m in given)
     fig, axes = plt.subplots(high, wide, squeeze=False, sharex=True, sharey=True,
                              figsize=(size[0] * wide + 1.1, size[1] * high + 0.5))
-    image = None
+    image: Any = None
     for r, row in enumerate(mels):
         for c, axis in enumerate(axes[r]):
-            if c >= len(row) or row[c] is None:
+            mel = row[c] if c < len(row) else None
+            if mel is None:
                 axis.set_axis_off()
                 continue
-            image = show_mel(axis, row[c], features, frames)
+            image = show_mel(axis, mel, features, frames)
             axis.label_outer()
             if r < len(titles) and c < len(titles[r]):
                 axis.set_title(broken(titles[r][c], size[0]))
         if r < len(rows):
             axes[r, 0].set_ylabel(f"{broken(rows[r], size[1])}\n(kHz)")
             axes[r, 0].yaxis.label.set_visible(True)
-    fig.colorbar(image, ax=axes, label="scaled log-Mel", pad=0.01, aspect=12 * high)
+    fig.colorbar(image, ax=axes, label="scaled log-Mel", ticks=(-1, 0, 1), pad=0.01,
+                 aspect=12 * high)
     return fig

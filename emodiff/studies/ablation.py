@@ -7,7 +7,7 @@ __all__ = ['TIMES', 'Study', 'make_study', 'change_settings', 'variant', 'plot_s
            'variant_quality', 'not_worse', 'compare_samplers', 'plot_steps']
 
 # %% ../../nbs/06_studies/00_ablation.ipynb #bc6f74ab
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import pandas as pd
 
 from ..base.core import one_of, rng_for
 from ..base.settings import Settings, replace
+from ..base.style import aside, series, side_legend, styled
 from ..recognition.cells import Cell
 from ..recognition.classifier import uar
 from ..recognition.fidelity import heard_emotions
@@ -25,6 +26,7 @@ from ..recognition.plan import run_plan
 from ..recognition.pools import Synthesis, cached_synthesis, plan_from
 from ..recognition.similarity import frechet_distance, paired_mad, pooled_features
 from ..recognition.statistics import arm_estimate, speaker_counts
+from ..speech.pictures import mel_grid
 from ..speech.segments import Segments
 
 # %% ../../nbs/06_studies/00_ablation.ipynb #0a88e05c
@@ -83,15 +85,9 @@ def variant(
 # %% ../../nbs/06_studies/00_ablation.ipynb #5e0c91d7
 def plot_samples(made: dict[str, Synthesis]) -> Any:  # variant -> its samples; a matplotlib Figure
     "The Mels of the first two prompts, a column per variant."
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(2, len(made), figsize=(2 * len(made), 3), sharex=True, sharey=True)
-    for column, (name, synthesis) in zip(axes.T, made.items(), strict=True):
-        for ax, row in zip(column, (0, 1), strict=True):
-            ax.imshow(synthesis.segments.mels[row].astype("f4"), origin="lower", aspect="auto",
-                      vmin=-1, vmax=1)
-        column[0].set_title(name, fontsize=9)
-    return figure
+    parts = [synthesis.segments for synthesis in made.values()]
+    return mel_grid([[part.mels[row] for part in parts] for row in (0, 1)],
+                    list(parts[0].table["emotion"][:2]), [list(made)])
 
 # %% ../../nbs/06_studies/00_ablation.ipynb #e6bdc673
 def likeness(
@@ -182,20 +178,37 @@ def compare_samplers(
     table["sampler"], table["steps"] = zip(*ways, strict=True)
     return table.assign(**{"not worse": not_worse(table, reference)})
 
+# %% ../../nbs/06_studies/00_ablation.ipynb #5a1e0201
+_MEASURES = {"mad": "MAD", "frechet": "Fréchet distance", "uar": "UAR (%), synthetic to real"}
+
+# %% ../../nbs/06_studies/00_ablation.ipynb #5a1e0202
+def _spaced(
+    places: Sequence[float],  # in rising order
+    gap: float = 0.045,  # of the axis, at least
+) -> list[float]:
+    "The places on a logarithmic axis that can be labelled: none is too near the one before."
+    kept = [places[0]]
+    for place in places[1:]:
+        if np.log(place / kept[-1]) >= gap * np.log(places[-1] / places[0]):
+            kept.append(place)
+    return kept
+
 # %% ../../nbs/06_studies/00_ablation.ipynb #63d5f80e
+@styled
 def plot_steps(table: pd.DataFrame) -> Any:  # from `compare_samplers`; a matplotlib Figure
     "Quality against the number of sampling steps, with 95 % intervals."
     import matplotlib.pyplot as plt
-    import seaborn as sns
 
-    figure, axes = plt.subplots(1, 3, figsize=(10, 2.8))
-    colours = dict(zip(("ancestral", "ddim", "dpm"), sns.color_palette("colorblind"), strict=False))
-    for ax, measure, label in zip(axes, ("mad", "frechet", "uar"), (
-            "MAD", "Fréchet distance", "UAR (%): synthetic to real"), strict=True):
-        for sampler, line in table.groupby("sampler", sort=False):
-            low, high = line[f"{measure}_low"], line[f"{measure}_high"]
-            ax.errorbar(line["steps"], line[measure], [line[measure] - low, high - line[measure]],
-                        marker="o", capsize=2, label=sampler, color=colours[sampler])
-        ax.set(xscale="log", xlabel="steps", ylabel=label)
-    axes[0].legend()
+    figure, axes = plt.subplots(1, 3, figsize=(9.5, 2.7))
+    looks, steps = series(table["sampler"]), _spaced(sorted(table["steps"].unique()))
+    for ax, (measure, label) in zip(axes, _MEASURES.items(), strict=True):
+        for i, (sampler, line) in enumerate(table.groupby("sampler", sort=False)):
+            value, x = line[measure], aside(line["steps"], i, len(looks), log=True)
+            bars = [value - line[f"{measure}_low"], line[f"{measure}_high"] - value]
+            ax.errorbar(x, value, np.nan_to_num(bars), lw=1.2, label=sampler, **looks[sampler])
+        ax.set(xscale="log", xlabel="sampling steps", ylabel=label)
+        ax.set_xticks(steps, [f"{n:g}" for n in steps], rotation=90)
+        ax.minorticks_off()
+    axes[2].set_ylim(0, 100)  # an interval over two seeds may go beyond
+    side_legend(figure, axes[0], "sampler")
     return figure

@@ -31,6 +31,7 @@ from emodiff.base.core import (
     write_text,
 )
 from ..base.settings import Classifier, Features, Settings, replace
+from ..base.style import forest, styled
 from ..recognition.audit import leak_audit
 from ..recognition.augmentation import speed_perturb
 from ..recognition.cells import Cell, low_resource_rows
@@ -291,20 +292,19 @@ def search_with_fidelity(
         trained=max(len(train) for train, _ in trial.folds.values()))
 
 # %% ../../nbs/06_studies/01_search.ipynb #8c15f2e7
+@styled
 def plot_gains(table: pd.DataFrame) -> Any:  # `search_with_fidelity` of each fraction; a Figure
     "Each recipe's gain over real speech, a panel per fraction."
     import matplotlib.pyplot as plt
 
-    parts = list(table[table["recipe"] != CONTROL.name].groupby("fraction"))
-    figure, axes = plt.subplots(1, len(parts), figsize=(3.2 * len(parts), 3.2), sharey=True,
-                                squeeze=False)
+    parts = table[table["recipe"] != CONTROL.name].groupby("fraction")
+    high = max(rows.shape[0] for _, rows in parts)
+    figure, axes = plt.subplots(1, len(parts), sharey=True, squeeze=False,
+                                figsize=(3 * len(parts) + 1.3, 0.3 * high + 0.8))
     for ax, (part, rows) in zip(axes[0], parts, strict=True):
-        bars = np.abs(rows[["low", "high"]].sub(rows["gain"], axis=0).fillna(0)).to_numpy().T
-        ax.errorbar(rows["gain"], np.arange(len(rows)), xerr=bars, fmt="o", capsize=3)
-        ax.axvline(0, color="grey", linewidth=1)
-        ax.set(title=f"{100 * part:g} % of the speech", xlabel="gain over real (points of UAR)")
-        ax.set_yticks(np.arange(len(rows)), rows["recipe"])
-    axes[0][0].invert_yaxis()
+        forest(ax, rows["recipe"].to_list(), rows["gain"], rows["low"], rows["high"])
+        ax.set_title(f"{100 * part:g} % of the speech")
+        ax.set_xlabel("gain over real\n(points of UAR)")
     return figure
 
 # %% ../../nbs/06_studies/01_search.ipynb #60b7d9e2
@@ -486,17 +486,15 @@ def search_limits(
     return pd.DataFrame([_search_limit(chapter, change) for change in tried])
 
 # %% ../../nbs/06_studies/01_search.ipynb #f05e9b73
+@styled
 def plot_limits(table: pd.DataFrame) -> Any:  # from `search_limits`; a matplotlib Figure
-    "Gain against fidelity; where only the recogniser changes, fidelity does not."
+    "Gains, from the lowest fidelity to the highest; where only the recogniser changes, left out."
     import matplotlib.pyplot as plt
 
-    shown = table[~table["way"].str.startswith("recogniser")]
-    figure, ax = plt.subplots(figsize=(7.6, 4.2), layout="constrained")
-    for row, marker in zip(shown.to_dict("records"), "os^vD<>pP*Xhd8", strict=False):
-        bar = np.nan_to_num(np.abs([[row["gain"] - row["low"]], [row["high"] - row["gain"]]]))
-        ax.errorbar(row["fidelity (UAR %)"], row["gain"], yerr=bar, fmt=marker, capsize=3,
-                    label=row["way"])
-    ax.axhline(0, color="grey", linewidth=1)
-    ax.set(xlabel="fidelity (UAR %)", ylabel="gain over real (points of UAR)")
-    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
+    shown = table[~table["way"].str.startswith("recogniser")].sort_values("fidelity (UAR %)")
+    names = [f"{way} ({heard:.0f}\u00a0%)" for way, heard in
+             zip(shown["way"], shown["fidelity (UAR %)"], strict=True)]
+    figure, ax = plt.subplots(figsize=(7, 0.32 * len(shown) + 0.8))
+    forest(ax, names, shown["gain"], shown["low"], shown["high"], room=2.6)
+    ax.set_xlabel("gain over real (points of UAR); in brackets: fidelity")
     return figure
