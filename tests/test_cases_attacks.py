@@ -308,6 +308,26 @@ def test_no_home_folder(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+NOBODY = """
+import os, pwd
+def unknown(uid):
+    "As for a user whom the machine's list does not have."
+    raise KeyError(uid)
+pwd.getpwuid = unknown
+from emodiff.app.cli import main
+main()
+"""
+
+
+def test_a_user_without_a_home_folder(home: Path) -> None:
+    words = ("download", "EmoDB", "--to", "~/corpora", "--dry-run")
+    done = subprocess.run([sys.executable, "-c", NOBODY, *words], cwd=ROOT, text=True,
+                          env={"PATH": os.environ["PATH"], "EMODIFF_HOME": str(home)},
+                          capture_output=True)
+    assert done.returncode == 1 and "set HOME or EMODIFF_HOME" in done.stderr, done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_two_trainings_of_the_same_at_once(home: Path) -> None:
     "Both write the folder of one training: both end well, and with the same bytes."
     done = subprocess.run([sys.executable, "-c", TWO_AT_ONCE, str(ROOT / "tests"), str(home)],

@@ -179,7 +179,7 @@ _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
 def disk_errors(
     place: Path | None = None,  # only what goes wrong below it; None: anywhere
 ) -> Iterator[None]:
-    "Within it, a disk that is full or read-only is an EmodiffError; what is done stays there."
+    "Within it, a disk full or read-only, or no home folder, is an EmodiffError; nothing is lost."
     try:
         yield
     except OSError as e:
@@ -189,6 +189,11 @@ def disk_errors(
         raise EmodiffError(f"cannot write {name} ({e.strerror}); free space, or choose a folder "
                            "that you may read and write (EMODIFF_HOME names the home), and run "
                            "it again: it will continue.") from e
+    except RuntimeError as e:
+        if "home directory" not in str(e):
+            raise
+        raise EmodiffError("this user has no home folder, so '~' and the folder for caches mean "
+                           "nothing; set HOME or EMODIFF_HOME to a folder.") from e
 
 # %% ../../nbs/00_base/02_cache.ipynb #d7a10b54
 def _no_locks(folder: Path, e: OSError) -> EmodiffError:
