@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['CSV_COLUMNS', 'OWN_LABEL', 'FEWEST_ROWS', 'clean_cell', 'safe_cell', 'label_key', 'as_mapping', 'parse_mapping',
-           'TextTable', 'read_text_table', 'FileFinder', 'overlapping_parts', 'LabelledTable', 'read_csv', 'write_rows',
-           'write_csv', 'audformat_header', 'read_audformat', 'read_labelled', 'check_emotions', 'read_plan']
+           'TextTable', 'read_text_table', 'as_seconds', 'FileFinder', 'overlapping_parts', 'LabelledTable', 'read_csv',
+           'write_rows', 'write_csv', 'audformat_header', 'read_audformat', 'read_labelled', 'check_emotions',
+           'read_plan']
 
 # %% ../../nbs/01_speech/02_tables.ipynb #834938a1
 import codecs
@@ -308,7 +309,7 @@ def read_text_table(
     return _read_csv_table(path, encoding)
 
 # %% ../../nbs/01_speech/02_tables.ipynb #9c01ab02
-def _as_seconds(
+def as_seconds(
     text: str,
     empty: float,  # what an empty cell means
 ) -> float:
@@ -354,7 +355,7 @@ _SEXES = {"f": "female", "w": "female", "m": "male"}
 def _known_columns(row: dict[str, str]) -> dict[str, Any]:
     "What a row says beside file and emotion, as the manifest has it; a ValueError at wrong times."
     gender = row.get("gender", "").lower()
-    start, end = _as_seconds(row.get("start", ""), 0.0), _as_seconds(row.get("end", ""), math.inf)
+    start, end = as_seconds(row.get("start", ""), 0.0), as_seconds(row.get("end", ""), math.inf)
     known = {k: " ".join(row[k].split()) for k in ("session", "corpus", "utterance") if row.get(k)}
     if not 0 <= start < math.inf or math.isnan(end):
         raise ValueError("a time that is none")
