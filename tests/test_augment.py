@@ -312,7 +312,7 @@ def test_real_speech(root: Path, shared: Path, hifigan: str) -> None:
     shape = read_speech(root / "nkululeko.csv", root=emodb)
     _, shape = prepare_speech(shape, SMOKE.features, 1)
     assert (len(shape.manifest), len(shape.rejected)) == (len(four), 5)
-    joint = joint_table(shape, real.synthetic, root, "wav")
+    joint = joint_table(shape, real.synthetic.table, root, "wav")
     assert joint.columns[-3:].tolist() == ["language", "own_label", "synthetic"]
     assert joint["language"].value_counts()["german"] == len(four)
     assert [Path(f).name for f in shape.rejected["file"] if f.endswith("nothere.wav")]

@@ -132,7 +132,7 @@ def test_u02_parts_of_recordings_are_cut_out(tmp_path: Path, home: Path) -> None
     assert np.array_equal(parts.mels, whole.mels) and len(parts) == 3
     assert not np.array_equal(parts.mels[0], parts.mels[1])
     made = Segments(parts.mels[:1], parts.table[:1].assign(utterance="new", synthetic=True))
-    both = joint_table(replace(found, manifest=found.manifest), made, tmp_path, "wav")
+    both = joint_table(replace(found, manifest=found.manifest), made.table, tmp_path, "wav")
     assert both["start"].iloc[1] == "0 days 00:00:00.800000" and both["end"].iloc[-1] == ""
     write_csv(found.manifest, tmp_path / "again.csv")
     assert read_csv(tmp_path / "again.csv")["seconds"].round(3).tolist() == [0.8] * 4
@@ -490,7 +490,7 @@ def test_u19_one_convention_for_all_files(tmp_path: Path, clips: Path, home: Pat
     made.table = made.table.assign(utterance=["new-1", "new-2"], synthetic=True)
     for name in ("new-1", "new-2"):
         tiny(tmp_path / "audio" / f"{name}.wav")
-    both = joint_table(speech, made, tmp_path, "wav")
+    both = joint_table(speech, made.table, tmp_path, "wav")
     both.to_csv(tmp_path / "augmented.csv", index=False)
     assert all(os.path.isabs(file) and os.path.exists(file) for file in both["file"])
     again = read_speech(tmp_path / "augmented.csv")
@@ -507,11 +507,11 @@ def test_u20_own_labels_are_kept(tmp_path: Path, clips: Path) -> None:
     mels = np.zeros((16, 80, 256), np.float16)
     real = Segments(mels, speech.manifest.assign(segment=0, frames=9, synthetic=False))
     made = real.take(np.arange(4))
-    both = joint_table(speech, made, tmp_path, "wav")
+    both = joint_table(speech, made.table, tmp_path, "wav")
     assert both["own_label"].tolist()[:4] == ["anger", "joy", "neutral", "Trauer"]
     assert both["own_label"].tolist()[-4:] == ["anger", "joy", "neutral", "Trauer"]
     assert both["emotion"].tolist()[:4] == list(EMOTIONS)
-    page = _corpus_part(speech, real, made)
+    page = _corpus_part(speech, real, made.table)
     assert "own_label" in page and "Trauer" in page
 
 

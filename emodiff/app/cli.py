@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['app', 'Preset', 'CorporaDir', 'Device', 'Sampler', 'Steps', 'Guidance', 'Unknown', 'Json', 'Seed', 'Vocoder',
-           'DryRun', 'Changes', 'Mapping', 'Emotions', 'Root', 'Encoding', 'TableName', 'reproduce_command',
-           'notebooks_command', 'recheck_command', 'pool_command', 'prepare_command', 'train_command', 'sample_command',
-           'say_command', 'info_command', 'augment_command', 'download_command', 'doctor_command', 'main']
+           'DryRun', 'Changes', 'Mapping', 'Emotions', 'Root', 'Encoding', 'TableName', 'Ways', 'PerEmotion',
+           'reproduce_command', 'notebooks_command', 'recheck_command', 'pool_command', 'prepare_command',
+           'train_command', 'sample_command', 'say_command', 'info_command', 'augment_command', 'audit_command',
+           'download_command', 'doctor_command', 'main']
 
 # %% ../../nbs/10_app/02_cli.ipynb #51ceec52
 import contextlib
@@ -484,17 +485,36 @@ def info_command(
             _say(f"{name:<10} {part + ': ' if part else ''}{text}")
             name = ""
 
+# %% ../../nbs/10_app/02_cli.ipynb #b25e7711
+Ways = Annotated[str, typer.Option(
+    help="What is compared, with commas: nothing, repetition, speed, VTLP, noise, SpecAugment, "
+         "mixup, synthetic, 'synthetic guidance 2', variations; empty: all. 'synthetic' alone: its "
+         "speech is delivered whether or not it helps.")]
+PerEmotion = Annotated[int | None, typer.Option(
+    help="Utterances to make of each emotion; left out: as many as there are recordings, or 200 "
+         "with --ways synthetic.")]
+
+
+def _amount(per_emotion: int | None, ways: tuple[str, ...]) -> int:
+    "Utterances of each emotion; 0: as many as there are recordings."
+    if per_emotion is not None and per_emotion < 1:
+        raise EmodiffError(f"--per-emotion must be at least 1, not {per_emotion}; leave it out for "
+                           "as many as there are recordings.")
+    return per_emotion or 200 * (ways == ("synthetic",))
+
 # %% ../../nbs/10_app/02_cli.ipynb #b25e770c
 @app.command("augment", epilog=_examples(
-    "emodiff augment my.csv --out synth --per-emotion 200 --dry-run",
-    "emodiff augment my.csv --out synth --per-emotion 200 --vocoder ~/hifigan",
-    "emodiff augment my.csv --out synth --map Wut=angry --map Langeweile= --held-out anna,ben",
+    "emodiff augment my.csv --out better --dry-run",
+    "emodiff augment my.csv --out better --ways speed,noise,synthetic",
+    "emodiff augment my.csv --out synth --ways synthetic --per-emotion 200 --vocoder ~/hifigan",
+    "emodiff augment my.csv --out better --map Wut=angry --map Langeweile= --held-out anna,ben",
     "stopped? The same command goes on where it was."))
 def augment_command(
     table: Annotated[str, typer.Argument(metavar="CSV|FOLDER", help="A CSV with file, speaker, "
                                          "gender, emotion[, text], or an audformat database.")],
     out: Annotated[str, typer.Option(help="Where speech, tables and report go.")],
-    per_emotion: Annotated[int, typer.Option(help="Utterances to make of each emotion.")] = 200,
+    ways: Ways = "",
+    per_emotion: PerEmotion = None,
     mapping: Mapping = [],  # noqa: B006  typer copies it
     emotions: Emotions = "",
     root: Root = "",
@@ -503,7 +523,8 @@ def augment_command(
     held_out: Annotated[str, typer.Option(help="Speakers to leave out, e.g. 'a,b'.")] = "",
     test: Annotated[bool, typer.Option("--test/--no-test", help="Test on held-out speakers whether "
                                        "the synthetic speech helps.")] = True,
-    kind: Annotated[Literal["wav", "flac"], typer.Option("--format", help="16 bits.")] = "wav",
+    kind: Annotated[Literal["wav", "flac", "audformat"], typer.Option(
+        "--format", help="Sound of 16 bits; audformat: a database, with WAV files.")] = "wav",
     vocoder: Vocoder = "",
     preset: Preset = "demo",
     changes: Changes = [],  # noqa: B006  typer copies it
@@ -512,7 +533,7 @@ def augment_command(
     as_json: Json = False,
     dry_run: DryRun = False,
 ) -> None:
-    "Augment your own labelled speech, and learn whether it helps: report.html says so."
+    "Learn which augmentation helps on your own labelled speech, and get the speech augmented so."
     from emodiff.augment.delivery import open_folder
     from emodiff.augment.run import augment, estimate
     from emodiff.augment.source import Request
@@ -523,7 +544,9 @@ def augment_command(
     _check_vocoder(vocoder, settings)
     _check_out(out)
     people, log = tuple(split_list(held_out)), partial(_say, to_stderr=as_json)
-    request = Request(per_emotion, vocoder, pick_device(device), seed, kind, test, people)
+    names, database = tuple(split_list(ways)), kind == "audformat"
+    request = Request(_amount(per_emotion, names), vocoder, pick_device(device), seed,
+                      "wav" if kind == "audformat" else kind, test, people, names, database)
     given = request, settings, parse_mapping(mapping), root or None, log
     labels = chosen_emotions(emotions)
     try:
@@ -540,6 +563,50 @@ def augment_command(
     except KeyboardInterrupt:
         print("\nemodiff: stopped; the same command goes on from here.", file=sys.stderr)
         raise typer.Exit(130) from None
+
+# %% ../../nbs/10_app/02_cli.ipynb #7a0c0002
+@app.command("audit", epilog=_examples(
+    "emodiff audit split.csv", "emodiff audit split.csv --root ~/corpus -o leaks.html",
+    "emodiff audit split.csv --json"))
+def audit_command(
+    table: Annotated[str, typer.Argument(metavar="CSV|FOLDER", help="A CSV with file, speaker, "
+                                         "split[, synthetic, source, start, end], or an audformat "
+                                         "database.")],
+    out: Annotated[str, typer.Option("--out", "-o", help="The list as .html or .csv.")] = "",
+    root: Root = "",
+    encoding: Encoding = "",
+    sound: Annotated[bool, typer.Option("--sound/--no-sound", help="Compare the sound, too.")]
+        = True,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    as_json: Json = False,
+    dry_run: DryRun = False,
+) -> None:
+    "Check a split: speakers, clips, recordings, augmented copies in two parts; status 1 if so."
+    from emodiff.augment.split_audit import (
+        audit_split,
+        read_split,
+        split_audit_json,
+        write_split_audit,
+    )
+
+    if out:
+        one_of("ending of a report", Path(out).suffix, [".html", ".csv"])
+        _check_out(out)
+    split = read_split(table, root or None, encoding)
+    if dry_run:
+        return print(f"{split.count()} would be compared")
+    audit = audit_split(split, jobs=jobs, sound=sound)
+    if out:
+        write_split_audit(audit, out, f"Audit of {Path(table).name}")
+    if as_json:
+        print(json.dumps(split_audit_json(audit), indent=1))
+    else:
+        for text in audit.leaks["what"]:
+            _say(text)
+        _say(audit.sentence)
+    if len(audit.leaks):
+        raise typer.Exit(1)
+
 
 # %% ../../nbs/10_app/02_cli.ipynb #9ae84b78
 @app.command("download", epilog=_examples("emodiff download RAVDESS",

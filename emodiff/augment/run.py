@@ -27,7 +27,14 @@ from emodiff.augment.cost import (
     told_before,
     untestable,
 )
-from .delivery import deliver, delivered_speech, open_folder, remove_leftovers
+from emodiff.augment.delivery import (
+    deliver,
+    deliver_way,
+    delivered_speech,
+    open_folder,
+    remove_leftovers,
+)
+from .nested import GROUPS, advise_way, way_trial
 from .report import Augmented, write_report, write_results
 from emodiff.augment.source import (
     Request,
@@ -37,6 +44,8 @@ from emodiff.augment.source import (
     standin_csv,
     utterance_keys,
 )
+from .way_cost import count_ways, sample_speech, way_cost, way_rates
+from .ways import chosen_ways
 from ..base.cache import sole_writer
 from ..base.core import EmodiffError, data_dir, digest, in_test, one_of, pick_device
 from emodiff.base.settings import (
@@ -88,6 +97,47 @@ def _asked_key(speech: UserSpeech, settings: Settings, request: Request) -> str:
                    "vocoder": vocoder_key(request.vocoder),
                    "request": {**to_dict(request), "vocoder": ""}})[:20]
 
+# %% ../../nbs/07_augment/05_run.ipynb #9d4f0002
+def _compares(request: Request) -> bool:
+    "Whether ways are to be compared; synthetic speech alone, or no test, is no comparison."
+    return request.ways != ("synthetic",)
+
+# %% ../../nbs/07_augment/05_run.ipynb #9d4f0003
+def _settled(request: Request, speech: UserSpeech) -> Request:
+    "The request with its amount: as many utterances of each emotion as there are in the mean."
+    table = speech.manifest
+    each = round(len(table) / max(1, table["emotion"].nunique()))
+    return replace(request, per_emotion=request.per_emotion or max(1, each))
+
+# %% ../../nbs/07_augment/05_run.ipynb #9d4f0005
+def _check_ways(table: pd.DataFrame, request: Request) -> None:
+    "An error where ways cannot be compared on a corpus."
+    chosen_ways(request.ways)
+    if not request.test:
+        raise EmodiffError("ways cannot be compared without a test; leave --no-test out, or ask "
+                           "for --ways synthetic.")
+    why, n = untestable(table), table["speaker"].nunique()
+    if not why and n < GROUPS:
+        why = (f"with {counted(n, 'speaker')} nobody is left to confirm what others chose (it "
+               f"takes {GROUPS})")
+    if why:
+        raise EmodiffError(f"no honest advice can be given: {why}; bring more speech, or ask for "
+                           "--ways synthetic, which is delivered untested.")
+
+# %% ../../nbs/07_augment/05_run.ipynb #9d4f0007
+def _cost(rest: UserSpeech, request: Request, settings: Settings) -> pd.DataFrame:
+    "The cost by stage, from a trial on this machine."
+    r, table = request, rest.manifest
+    if _compares(r):
+        ways = chosen_ways(r.ways)
+        few, each = sample_speech(table, settings.features)
+        work = count_ways(table, ways, r.per_emotion, settings, each)
+        rates = way_rates(settings, ways, few, work.segments, r.vocoder, r.device)
+        return way_cost(work, rates, settings, r.device)
+    test = r.test and not untestable(table)
+    plan = count_work(table, r.per_emotion, settings, test)
+    return estimate_cost(plan, measured_rates(settings, r.vocoder, r.device), settings, r.device)
+
 # %% ../../nbs/07_augment/05_run.ipynb #19963956
 def estimate(
     source: Path | str, request: Request, settings: Settings,
@@ -98,15 +148,16 @@ def estimate(
     "Read the table and say what augmenting it will cost, and what it will not bring."
     speech = read_speech(source, mapping, root, encoding, table, emotions)
     rest, _ = _set_aside(speech, request.held_out)
+    request = _settled(request, rest)
     log(speech.count())
     if out is not None:
         open_folder(out, _asked_key(speech, settings, request))
+    if _compares(request):
+        _check_ways(rest.manifest, request)
+        log(f"ways compared: {', '.join(way.name for way in chosen_ways(request.ways))}")
     for line in told_before(rest, settings, request.test):
         log(line)
-    test = request.test and not untestable(rest.manifest)
-    work = count_work(rest.manifest, request.per_emotion, settings, test)
-    rates = measured_rates(settings, request.vocoder, request.device)
-    cost = estimate_cost(work, rates, settings, request.device)
+    cost = _cost(rest, request, settings)
     log(cost_sentence(cost, request.device))
     if not request.vocoder:
         log("no vocoder named: Griffin-Lim speaks, which sounds hollow; name a HiFi-GAN for "
@@ -125,6 +176,10 @@ class _Stages:
     def __init__(self, cost: pd.DataFrame, log: Callable[[str], None]):
         "The clock starts now."
         self.cost, self.log, self.start = cost, log, time.monotonic()
+
+    def has(self, stage: str) -> bool:
+        "Whether there is such a stage."
+        return bool((self.cost["stage"] == stage).any())
 
     def begin(self, stage: str) -> None:
         "Announce a stage."
@@ -148,6 +203,30 @@ def _request_key(real: Segments, speech: UserSpeech, settings: Settings, request
                    "vocoder": vocoder_key(request.vocoder),
                    "request": {**to_dict(request), "vocoder": ""}})[:20]
 
+# %% ../../nbs/07_augment/05_run.ipynb #9d4f0009
+def _compare(
+    out: Path, real: Segments, speech: UserSpeech, held_out: pd.DataFrame, settings: Settings,
+    request: Request, stages: _Stages, title: str,
+) -> Augmented:
+    "The comparison of ways, and the corpus as the recommended one makes it."
+    r = _settled(request, speech)
+    share = r.per_emotion * real.table["emotion"].nunique() / len(real)
+    if stages.has("generators"):
+        stages.begin("generators")
+    trial = way_trial(real, chosen_ways(r.ways), settings, share, r.device, r.vocoder, r.seed + 1,
+                      stages.begin)
+    stages.begin("delivery")
+    rows, made = deliver_way(out, speech, real, trial.way, held_out, settings, r)
+    stages.begin("report")
+    synthetic = real.take([]) if made is None else made.segments
+    quality = None if made is None else speech_quality(real, synthetic, settings, r.device)
+    result = Augmented(out, speech, real, synthetic, advise_way(trial), None, quality,
+                       None if made is None else made.generator.folder, trial, rows)
+    write_report(result, settings, r, title, held_out["speaker"])
+    write_results(result)
+    remove_leftovers(out)
+    return result
+
 # %% ../../nbs/07_augment/05_run.ipynb #913568c4
 def _finish(
     out: Path, segments: Segments, speech: UserSpeech, settings: Settings, request: Request,
@@ -157,6 +236,8 @@ def _finish(
     r, (speech, held_out) = request, _set_aside(speech, request.held_out)
     real = segments.take(utterance_keys(segments.table).isin(
         utterance_keys(speech.manifest)).to_numpy())
+    if _compares(r):
+        return _compare(out, real, speech, held_out, settings, r, stages, title)
     stages.begin("speech")
     made = delivered_speech(real, r.per_emotion, settings, r.device, r.seed)
     synthetic = deliver(out, speech, made.segments, held_out, settings, r)
@@ -219,8 +300,12 @@ def asked_for(
                "root": values["root"] or None, "encoding": values["encoding"],
                "table": values["database_table"],
                "emotions": chosen_emotions(values["emotions"])}
+    ways = split_list(values["ways"]) or ["speed", "synthetic"] * small
+    if ways == ["synthetic"]:
+        raise EmodiffError("the chapter compares ways; name another beside 'synthetic', or use "
+                           "emodiff augment --ways synthetic in a shell.")
     request = Request(2 if small else values["per_emotion"], values["vocoder"],
-                      pick_device(values["device"]), held_out=names)
+                      pick_device(values["device"]), held_out=names, ways=tuple(ways))
     key = digest([to_dict(settings), to_dict(request), reading])[:8]
     folder = Path(mkdtemp(prefix="emodiff-")) if in_test() else folder
     out = Path(values["out_dir"] or folder / f"{source.stem}-{key}")

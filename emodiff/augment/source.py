@@ -17,7 +17,6 @@ import pandas as pd
 from ..base.core import EmodiffError
 from emodiff.base.settings import (
     EMOTIONS,
-    Count,
     CountOrZero,
     Features,
     Names,
@@ -43,13 +42,15 @@ def standin_csv(
 @checked
 class Request:
     "What is asked of `augment`."
-    per_emotion: Count = 200  # synthetic utterances of each emotion
+    per_emotion: CountOrZero = 200  # utterances to make of each emotion; 0 = as many as there are
     vocoder: str = ""  # a HiFi-GAN's folder or hub name; '' = Griffin-Lim
     device: str = "cpu"  # 'cpu' or 'cuda'
     seed: CountOrZero = 0
     kind: Literal["wav", "flac"] = "wav"  # of the sound files
     test: bool = True  # whether it helps, on held-out speakers
     held_out: Names = ()  # speakers kept out of everything
+    ways: Names = ("synthetic",)  # to be compared; () = all; 'synthetic' alone is not compared
+    database: bool = False  # an audformat database beside the table
 
 # %% ../../nbs/07_augment/00_source.ipynb #d21873a6
 _REJECTED = ("file", "fault", "fix")  # columns
@@ -98,6 +99,7 @@ def read_speech(
     if "synthetic" in extra:
         marks = extra.pop("synthetic")
         old = marks.str.lower().isin(["true", "1", "yes"]).to_numpy()
+        extra = extra.drop(columns=["way", "source"], errors="ignore")  # written anew
     if old.all():
         raise EmodiffError(f"every usable row of {printable(str(source))} is marked as synthetic; "
                            "name a table with real speech.")
