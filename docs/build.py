@@ -53,6 +53,7 @@ class Page:
 def pages() -> dict[str, Page]:
     "All pages by source, in reading order."
     found = [("README.md", "index.html", "Start"), ("docs/install.md", "install.html", "Start"),
+             ("docs/listen.md", "listen.html", "Start"),
              ("nbs/10_app/04___init__.ipynb", "python.html", "Start")]
     nbs = ROOT / "nbs"
     found += [(f"nbs/{p.name}", f"{p.stem}.html", "The paper, run and explained")
@@ -89,7 +90,7 @@ class Site:
             return self.pages[target].url + hash_ + anchor
         if not (ROOT / target).exists():
             raise SystemExit(f"docs: {page.source} links to {url}, which is not there")
-        if Path(target).suffix in (".png", ".html", ".pdf", ".csv"):
+        if Path(target).suffix in (".png", ".html", ".pdf", ".csv", ".mp3"):
             self.files.add(target)
             return f"files/{target}"
         return f"{CFG['git_url']}/blob/{CFG['branch']}/{target}"
@@ -167,7 +168,7 @@ class Renderer(IPythonRenderer):
 def markdown(text: str, site: Site, page: Page) -> str:
     "Markdown as HTML; links in raw HTML are followed too."
     made = MarkdownWithMath(renderer=Renderer(site, page)).render(text)
-    return re.sub(r'(<(?:img|a)\b[^>]*?\b(?:src|href)=")(?![a-z]+:|#|files/)([^"]+)(")',
+    return re.sub(r'(<(?:img|a|audio)\b[^>]*?\b(?:src|href)=")(?![a-z]+:|#|files/)([^"]+)(")',
                   lambda m: m[0] if m[2].split("#")[0] in {p.url for p in site.pages.values()}
                   else m[1] + site.link(page, m[2]) + m[3], made)
 

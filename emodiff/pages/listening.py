@@ -17,7 +17,7 @@ from ..base.cache import cached_run
 from ..base.core import EmodiffError, atomic, write_text
 from ..base.settings import Features, Settings
 from ..generator.vocoder import VOCODER_CODE, vocoder_inputs, vocoder_name
-from .html import fill, flac_bytes, page_html, sample_html
+from .html import fill, mp3_bytes, page_html, sample_html
 from ..speech.corpora import Licence, licence_of
 from ..speech.features import load_audio
 from ..speech.segments import Segments, cut
@@ -110,7 +110,7 @@ def sample_rows(
         said = f"{pair['emotion']}: “{pair['text']}”" if pair["text"] else pair["emotion"]
         rows.append((pair | {"said": said}, [
             sample_html(name, f"{name}, {said}, speaker {pair['speaker']}", mel,
-                        flac_bytes(wave, rate) if allowed else None)
+                        mp3_bytes(wave, rate) if allowed else None)
             for name, mel, wave, allowed in samples]))
     return fill(_SAMPLE_ROWS, rows=rows)
 
@@ -124,7 +124,8 @@ def describe_samples(
     return (f"Preset {settings.preset}: a denoiser of {settings.denoiser.channels} channels, "
             f"trained for {t.steps} steps of {t.batch} segments, conditioned on text, emotion and "
             f"speaker, sampled in {s.steps} of {settings.diffusion.steps} steps ({s.sampler}, "
-            f"guidance {s.guidance:g}). Mels become sound through {vocoder_name(vocoder)}"
+            f"guidance {s.guidance:g}). Sound is coded as MP3. Mels become sound through "
+            f"{vocoder_name(vocoder)}"
             + ("." if str(vocoder) else ", which guesses the phases and sounds hollow, also where "
                "the Mel is that of the recording."))
 

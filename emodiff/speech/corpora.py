@@ -689,10 +689,15 @@ class Licence:
     terms: str  # who made it, and what may be done with it
     recordings: bool = False  # a page may carry recordings and their copy-synthesis
     synthetic: bool = False  # a page may carry speech of a generator trained on it
+    alike: bool = False  # what is derived stays under the same terms, and changes are named
 
     @property
     def note(self) -> str:
         "The terms, and what follows from them for a page."
+        if self.recordings and self.alike:
+            return (f"{self.terms} Changed here: the recordings are cut at silence, mono, at "
+                    "22,050 Hz and of one peak level; copy-synthesis and synthetic speech are "
+                    "derived from them. All of it is passed on under the same terms.")
         if self.recordings:
             return self.terms
         if self.synthetic:
@@ -709,7 +714,8 @@ LICENCES = {
         recordings=True, synthetic=True),
     "RAVDESS": Licence(
         "RAVDESS (Livingstone & Russo 2018, doi:10.1371/journal.pone.0196391) is licensed CC "
-        "BY-NC-SA 4.0: for non-commercial use, with attribution, shared alike.", synthetic=True),
+        "BY-NC-SA 4.0 (creativecommons.org/licenses/by-nc-sa/4.0): for non-commercial use, with "
+        "attribution, shared alike.", recordings=True, synthetic=True, alike=True),
     "CREMA-D": Licence(
         "CREMA-D (Cao et al. 2014, doi:10.1109/TAFFC.2014.2336244) is made available under the "
         "Open Database License; contents under the Database Contents License.", synthetic=True),
