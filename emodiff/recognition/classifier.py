@@ -142,15 +142,19 @@ class _Bands(nn.Module):
     ) -> None:
         "From now on bands have mean 0 and deviation 1 in training frames, summaries in segments."
         frames = to_device(frames, str(x.device))
-        parts = [(part, _valid(part, n))
-                 for part, n in zip(x.split(256), frames.split(256), strict=True)]
-        count = torch.stack([mask.sum() for _, mask in parts]).sum()
-        total = torch.stack([(part * mask).sum((0, 2)) for part, mask in parts]).sum(0)
+
+        def parts() -> Iterator[tuple[Tensor, Tensor]]:
+            "256 Mels at a time, and which of their frames are valid."
+            for part, n in zip(x.split(256), frames.split(256), strict=True):
+                yield part.float(), _valid(part.float(), n)
+
+        count = torch.stack([mask.sum() for _, mask in parts()]).sum()
+        total = torch.stack([(part * mask).sum((0, 2)) for part, mask in parts()]).sum(0)
         self.centre.copy_((total / count)[:, None])
         square = torch.stack([((part - self.centre) * mask).square().sum((0, 2))
-                              for part, mask in parts]).sum(0)
+                              for part, mask in parts()]).sum(0)
         self.spread.copy_((square / count).sqrt().clamp(min=1e-3)[:, None])
-        found = torch.cat([_band_summary(self(part, mask), mask) for part, mask in parts])
+        found = torch.cat([_band_summary(self(part, mask), mask) for part, mask in parts()])
         self.usual.copy_(found.mean(0))
         self.unusual.copy_(found.std(0, correction=0).clamp(min=1e-3))
 
@@ -356,7 +360,8 @@ def train_classifier(
 ) -> CnnBlstm:  # in eval mode, on `device`
     "Train a recogniser; every arm takes the same number of optimiser steps."
     labels, classes = labels_of(train), len(train.emotions)
-    x = torch.from_numpy(np.asarray(train.mels, np.float32)).to(device)
+    # float16, as stored, is half the memory; a batch becomes float32
+    x = torch.from_numpy(np.require(train.mels, requirements="W")).to(device)
     frames = torch.tensor(train.table["frames"].to_list())
     target = F.one_hot(torch.from_numpy(labels), classes).float().to(device)
     # y~ = (1 - s) y + s / C (arXiv 1512.00567 section 7)
@@ -377,7 +382,7 @@ def train_classifier(
         chosen = _BestWeights(net, validation, settings, steps, device)
         for step, rows in enumerate(shuffled_batches(len(train), settings.batch, steps, rng), 1):
             there = to_device(torch.from_numpy(rows), device)
-            batch = Batch(x[there], frames[rows], target[there])
+            batch = Batch(x[there].float(), frames[rows], target[there])
             batch = transform(batch, rng) if transform else batch
             logp = F.log_softmax(net(batch.x, batch.frames), -1)
             loss = -(batch.target * weight * logp).sum(-1).mean()

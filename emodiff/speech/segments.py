@@ -79,7 +79,8 @@ def concat(parts: Iterable[Segments]) -> Segments:
     parts = list(parts)
     if not parts:
         raise EmodiffError("nothing to concatenate; give at least one Segments.")
-    return Segments(np.concatenate([p.mels for p in parts]),
+    mels = np.concatenate([p.mels for p in parts]) if len(parts) > 1 else parts[0].mels
+    return Segments(mels,
                     pd.concat([p.table for p in parts], ignore_index=True),
                     emotions=tuple(sorted(set().union(*(p.emotions for p in parts)))))
 
