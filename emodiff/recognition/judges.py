@@ -155,14 +155,17 @@ def heard_speaker(
     found: np.ndarray,  # (M, D) of samples
     asked: np.ndarray,  # (M,) the speakers that they were asked for
 ) -> tuple[float, float]:  # share whose speaker is the nearest in %, mean cosine with the asked one
-    "Whether samples sound like the speakers that were asked for."
+    "Whether samples sound like who was asked for; only known speakers count, without any: NaN."
     names = np.unique(speakers)
+    met = np.isin(asked, names)
+    if not met.any():
+        return float("nan"), float("nan")
     centres = np.stack([known[speakers == n].mean(0) for n in names])
     centres /= np.linalg.norm(centres, axis=1, keepdims=True)
-    cosine = found @ centres.T / np.linalg.norm(found, axis=1, keepdims=True)
-    place = np.searchsorted(names, asked)
-    right = names[cosine.argmax(1)] == asked
-    return 100 * float(right.mean()), float(cosine[np.arange(len(asked)), place].mean())
+    cosine = found[met] @ centres.T / np.linalg.norm(found[met], axis=1, keepdims=True)
+    place = np.searchsorted(names, asked[met])
+    right = cosine.argmax(1) == place
+    return 100 * float(right.mean()), float(cosine[np.arange(len(place)), place].mean())
 
 # %% ../../nbs/04_recognition/13_judges.ipynb #2b7e131b
 def word_errors(asked: str, heard: str) -> tuple[int, int]:  # errors, words asked for
