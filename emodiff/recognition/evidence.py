@@ -7,6 +7,7 @@ __all__ = ['PREDICTIONS', 'Evidence', 'save_evidence', 'read_evidence', 'run_dig
 
 # %% ../../nbs/04_recognition/15_evidence.ipynb #2b7e2203
 import json
+import math
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,12 +98,32 @@ class Evidence:
         return chapter.caption(text)
 
 # %% ../../nbs/04_recognition/15_evidence.ipynb #2b7e220c
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0}
+
+
+def _check_sizes(
+    path: Path,  # an .npz
+    most: int = 2**30,  # bytes of all arrays
+) -> None:
+    "A ValueError where an archive's arrays are not as large as they say, or too large."
+    with zipfile.ZipFile(path) as whole:
+        if sum(member.file_size for member in whole.infolist()) > most:
+            raise ValueError(f"it would unpack to more than {most / 2**30:g} GiB")
+        for member in whole.infolist():
+            with whole.open(member) as f:
+                shape, _, kind = _HEADERS[np.lib.format.read_magic(f)](f)
+                if math.prod(shape) * kind.itemsize != member.file_size - f.tell():
+                    raise ValueError(f"{member.filename} is not as large as it says")
+
+# %% ../../nbs/04_recognition/15_evidence.ipynb #7a3e1101
 PREDICTIONS = "predictions.npz"  # in a folder of tables and figures
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     "All arrays of a file of predictions."
     try:
+        _check_sizes(path)
         with np.load(path, allow_pickle=False) as found:
             return {name: found[name] for name in found.files}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as e:
