@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from forked import start_server
 
 ROOT = Path(__file__).resolve().parent.parent
 # read when PyTorch is first imported
@@ -11,6 +12,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("EMODIFF_PROGRESS", "text")
 os.environ.setdefault("IN_TEST", "1")
+start_server()  # before a test has changed anything
 
 
 @pytest.fixture

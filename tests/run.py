@@ -33,10 +33,7 @@ LIMIT = 420  # seconds that a notebook or a test file may take
 # modules every process would compile all of PyTorch again
 ENV = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1",
        "EMODIFF_PROGRESS": "text", "PYTHONDONTWRITEBYTECODE": ""}
-# imported once, in a process from which those of the notebooks fork: 6 s less for each
-PRELOAD = ["torch", "torch._dynamo", "pandas", "scipy.signal", "scipy.stats", "seaborn",
-           "sklearn.linear_model", "matplotlib.pyplot", "transformers.models.bert.modeling_bert",
-           "librosa.filters", "nbdev.test", "_pytest.config"]
+PRELOAD = ["tests.preloaded"]  # imported once, in a process from which those of the tests fork
 
 
 @dataclass
@@ -46,6 +43,7 @@ class Result:
     failed: int
     text: str  # what it printed
     seconds: float
+    cpu: float  # seconds of processors that it and its children took
 
 
 def shown(path: Path) -> str:
@@ -140,6 +138,7 @@ def run_job(path: str, log: str) -> None:
     finally:  # end as an interpreter does: multiprocessing would wait for idle workers instead
         threading._shutdown()
         atexit._run_exitfuncs()
+        Path(log).with_suffix(".cpu").write_text(str(sum(os.times()[:4])))
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(int(failed))
@@ -160,6 +159,8 @@ def execute(path: Path) -> tuple[Path, Result]:
             os.killpg(process.pid, signal.SIGKILL)
             process.join()
         text = log.read_text("utf-8", "replace").strip()
+        used = log.with_suffix(".cpu")
+        cpu = float(used.read_text()) if used.exists() else 0.0
     text += f"\ntook longer than {LIMIT} s" if late else ""
     bad = int(process.exitcode != 0)
     counts = {"passed": 1 - bad, "failed": bad}
@@ -167,7 +168,7 @@ def execute(path: Path) -> tuple[Path, Result]:
         found = {k: sum(map(int, re.findall(rf"(\d+) {k}", text.rsplit("\n", 1)[-1])))
                  for k in ("passed", "failed", "error")}
         counts = {"passed": found["passed"], "failed": max(bad, found["failed"] + found["error"])}
-    return path, Result(**counts, text=text, seconds=time.monotonic() - start)
+    return path, Result(**counts, text=text, seconds=time.monotonic() - start, cpu=cpu)
 
 
 def skips(text: str) -> list[str]:
@@ -213,11 +214,11 @@ def main(words: list[str]) -> int:
     os.chdir(ROOT)
     multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
     jobs = [p for p in NBS + FILES if not words or any(w in shown(p) for w in words)]
-    passed, failed, seconds = 0, 0, {}
+    passed, failed, seconds, cpu = 0, 0, {}, {}
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
         for path, result in pool.map(execute, longest_first(jobs)):
             name = shown(path)
-            seconds[name] = result.seconds
+            seconds[name], cpu[name] = result.seconds, result.cpu
             passed, failed = passed + result.passed, failed + result.failed
             if result.failed:
                 faults.setdefault(name, []).append("failed:\n" + result.text[-6000:])
@@ -231,6 +232,9 @@ def main(words: list[str]) -> int:
     for name, lines in faults.items():
         for line in lines:
             print(f"{name or 'project'}: {line}")
+    most = sorted(cpu, key=lambda name: -cpu[name])[:15]
+    print(f"{sum(cpu.values()):.0f} s of processor time; most for "
+          + ", ".join(f"{Path(name).stem} {cpu[name]:.0f}" for name in most))
     failed += sum(bool(lines) for name, lines in faults.items() if name not in seconds)
     print(f"{passed} passed, {failed} failed")
     return int(any(faults.values()))

@@ -23,6 +23,7 @@ import pytest
 import soundfile
 import torch
 from conftest import ROOT
+from forked import run_python
 from safetensors import safe_open
 from stripes import stripes
 from torture import Bench, alive, bench, leftovers, wait_for_none
@@ -224,8 +225,7 @@ for work in (copy, train):
 
 
 def test_a7_kills_leave_the_same_bytes_and_no_temporary_file(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", KILLED, str(ROOT / "tests"), str(tmp_path)],
-                          capture_output=True, text=True, cwd=ROOT)
+    done = run_python("-c", KILLED, ROOT / "tests", tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     for work in ("copy", "train"):
         whole, killed = (folder_contents(tmp_path / work / name) for name in ("whole", "killed"))
@@ -330,8 +330,7 @@ def test_a_user_without_a_home_folder(home: Path) -> None:
 
 def test_two_trainings_of_the_same_at_once(home: Path) -> None:
     "Both write the folder of one training: both end well, and with the same bytes."
-    done = subprocess.run([sys.executable, "-c", TWO_AT_ONCE, str(ROOT / "tests"), str(home)],
-                          capture_output=True, text=True, cwd=ROOT)
+    done = run_python("-c", TWO_AT_ONCE, ROOT / "tests", home)
     assert done.returncode == 0, done.stderr[-2000:]
     assert not leftovers(home)
 
@@ -576,7 +575,7 @@ def test_two_runs_into_one_folder(home: Path, tmp_path: Path) -> None:
     table[["text", "emotion"]].assign(speaker="").to_csv(tmp_path / "plan.csv", index=False)
     my, out = str(tmp_path / "my.csv"), ["--out", str(tmp_path / "out")]
     commands = [["prepare", my, *out], ["sample", "demo", str(tmp_path / "plan.csv"), *out],
-                ["augment", my, *out, "--preset", "smoke", "--per-emotion", "1"]]
+                ["augment", my, *out, "--preset", "smoke", "--ways", "synthetic"]]
     first = subprocess.Popen([sys.executable, "-c", HELD, out[1]], stdout=subprocess.PIPE)
     try:
         assert first.stdout is not None and first.stdout.readline() == b"held\n"

@@ -1,6 +1,4 @@
 """GAN trainings survive kills, and what they make has not collapsed."""
-import subprocess
-import sys
 from pathlib import Path
 from unittest import mock
 
@@ -8,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import ROOT
+from forked import run_python
 from stripes import KILLER, stripes
 
 from emodiff.base.core import EmodiffError
@@ -75,8 +73,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path) -> Non
 
 def test_killed_at_random_moments(tmp_path: Path) -> None:
     save_segments(REAL, tmp_path / "segments")
-    done = subprocess.run([sys.executable, "-c", KILLER, str(tmp_path), "2", *GANS],
-                          capture_output=True, text=True, cwd=ROOT)
+    done = run_python("-c", KILLER, tmp_path, "2", *GANS)
     for kind in GANS:
         assert f"{kind} killed 2 times" in done.stdout, done.stderr[-1000:]
         assert_same(tmp_path / kind / "alone", tmp_path / kind / "killed")

@@ -1,8 +1,8 @@
 """The script for a bare machine with a GPU: every stage rehearsed on the CPU."""
 import json
-import subprocess
-import sys
 from pathlib import Path
+
+from forked import run_python
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -12,8 +12,7 @@ def test_rehearsal(tmp_path: Path) -> None:
     packed, out = tmp_path / "packed", tmp_path / "out"
     for command in (["gpu_pack.py", packed, "--made-up"],
                     ["gpu.py", packed, "--out", out, "--rehearse"]):
-        done = subprocess.run([sys.executable, ROOT / "tests" / command[0], *map(str, command[1:])],
-                              capture_output=True, text=True)
+        done = run_python(ROOT / "tests" / command[0], *command[1:])
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     rows = json.loads((out / "summary.json").read_text("utf-8"))
     stages = {row["stage"] for row in rows}

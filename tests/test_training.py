@@ -3,8 +3,6 @@ import json
 import re
 import resource
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from unittest import mock
 
@@ -13,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import ROOT
+from forked import run_python
 from safetensors.torch import save_file
 from stripes import KILLER, stripes
 
@@ -123,8 +122,7 @@ def test_the_lines_of_the_model_card_run(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_killed_again_and_again(tmp_path: Path) -> None:
     save_segments(SEGMENTS, tmp_path / "segments")
-    done = subprocess.run([sys.executable, "-c", KILLER, str(tmp_path), "4", "generator"],
-                          capture_output=True, text=True, cwd=ROOT)
+    done = run_python("-c", KILLER, tmp_path, "4", "generator")
     assert "generator killed 4 times" in done.stdout, done.stderr[-1000:]
     alone, killed = (tmp_path / "generator" / name for name in ("alone", "killed"))
     assert_same(alone, killed)

@@ -1,11 +1,10 @@
 """On a make-believe GPU: no operation mixes devices, and no step waits for the device."""
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import run_python
 
 SCRIPT = Path(__file__).resolve().parent / "pretend_cuda.py"
 
@@ -13,7 +12,7 @@ SCRIPT = Path(__file__).resolve().parent / "pretend_cuda.py"
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
     "What each case came to, from a process of its own: the make-believe changes PyTorch."
-    done = subprocess.run([sys.executable, SCRIPT], capture_output=True, text=True)
+    done = run_python(SCRIPT)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)
 

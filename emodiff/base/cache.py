@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # NumPy is imported where it is used: help must come at once
     import numpy as np
 
 # %% ../../nbs/00_base/02_cache.ipynb #843538f8
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=512)  # more than there are modules
 def _syntax(path: Path, names: tuple[str, ...], changed: int) -> str:  # `changed`: st_mtime_ns
     "A module's syntax tree as text, or that of some definitions; no comments, no docstrings."
     tree = ast.parse(path.read_text("utf-8"))

@@ -1,0 +1,38 @@
+"""What `tests/run.py` imports once: each notebook and test file runs in a fork of that process.
+
+Whatever is wrong with the package is told where a notebook or a test imports it, not here.
+"""
+import contextlib
+import importlib
+import io
+import pkgutil
+
+import matplotlib.pyplot as plt
+
+THIRD = ["torch", "torch._dynamo", "pandas", "scipy.signal", "scipy.stats", "seaborn",
+         "sklearn.linear_model", "transformers.models.bert.modeling_bert", "librosa.filters",
+         "nbdev.test", "_pytest.config", "IPython", "typer.testing", "hypothesis"]
+
+
+def _warm() -> None:
+    "Import the package, load its encoder of prompts and draw a picture."
+    for name in THIRD:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    import emodiff
+
+    for module in pkgutil.walk_packages(emodiff.__path__, "emodiff."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    from emodiff.generator.prompts import load_encoder
+
+    tokenizer, model = load_encoder()
+    model(**tokenizer("Nothing is trained here.", return_tensors="pt"))
+    figure, axis = plt.subplots()
+    axis.set_title("$x_0$")
+    figure.savefig(io.BytesIO())
+    plt.close(figure)
+
+
+with contextlib.suppress(Exception):
+    _warm()
