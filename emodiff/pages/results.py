@@ -63,7 +63,7 @@ def read_claims(
 
 # %% ../../nbs/09_pages/02_results.ipynb #2b7e2501
 def _with_verdicts(claims: pd.DataFrame) -> pd.DataFrame:
-    "Claims whose verdict is 'not compared' where there is no difference."
+    "Claims whose verdict is 'not compared' where there is no difference, in older tables too."
     return claims.assign(verdict=claims["verdict"].mask(claims["gain"].isna(), "not compared"))
 
 # %% ../../nbs/09_pages/02_results.ipynb #2b7e2502
@@ -83,6 +83,9 @@ def _fold(summary: str, lines: list[str]) -> list[str]:
     return ["<details>", f"<summary>{html.escape(summary)}</summary>", "", *lines, "", "</details>"]
 
 # %% ../../nbs/09_pages/02_results.ipynb #baca66af
+_PLACES = {"table2": ", within a corpus", "table3": ", across corpora"}  # table -> place
+
+
 def _claims_part(
     claims: pd.DataFrame,  # of one source
     head: str,  # of the first column
@@ -91,6 +94,9 @@ def _claims_part(
     if claims.empty:
         return ["No chapter has judged one yet."]
     claims = _with_verdicts(claims)
+    twice = claims["claim"].duplicated(keep=False)
+    place = claims["table"].map(_PLACES).fillna("").where(twice, "")
+    claims = claims.assign(claim=claims["claim"] + place)
     lines = [_counts(claims) + ".", "",
              f"| {head} | section | difference | 95 % interval | p (Holm) | speakers | here |",
              "|:--|:--|:--|:--|:--|:--|:--|"]
@@ -117,7 +123,6 @@ _QUESTIONS = {  # claim -> the question that it answers
                                                      "CycleGAN's [36]",
     "does a generator that heard the test speakers raise the gain of synthetic speech":
         "Does a generator that heard the test speakers raise the gain"}
-_PLACES = {"table2": ", within a corpus", "table3": ", across corpora"}
 
 # %% ../../nbs/09_pages/02_results.ipynb #2b7e2507
 def _answers_part(claims: pd.DataFrame) -> list[str]:  # from `read_claims`
@@ -200,6 +205,12 @@ def _hashes_part(out: Path, records: list[dict[str, Any]]) -> list[str]:
                     for p in sorted(made_files(out))]
 
 # %% ../../nbs/09_pages/02_results.ipynb #d996ac21
+_WORDS = (
+    "UAR is the unweighted average recall of a recogniser in %: the mean of the recalls of the "
+    "emotions, 25 by chance for four. MAD is the mean absolute difference between the Mels of two "
+    "utterances: smaller is closer. A difference above 0 speaks for the claim.")
+
+
 def results_md(
     out_dir: Path | str,  # holds the tables and figures of a preset
 ) -> Path:  # of RESULTS.md in it
@@ -217,7 +228,7 @@ def results_md(
     listen = ["", "## To listen to", "", "Open `samples/index.html` beside this file: real, "
               "copy-synthesis and synthetic speech side by side."] * heard
     lines = [f"# Results: {out.name}{about}", "",
-             "Written by `emodiff reproduce`; edit nothing here.", "",
+             "Written by `emodiff reproduce`; edit nothing here.", "", _WORDS, "",
              "## The answers in short", "", *_answers_part(claims), "",
              "## The paper's claims", "",
              *_claims_part(claims[claims["source"] == "paper"], "the paper says"), "",

@@ -111,7 +111,7 @@ _CLAIM_COLUMNS = ("claim", "section", "source", "arm", "against", "measure", "ga
 def judge(
     claims: Iterable[tuple[str, str, dict[str, Any]]],  # claim, section or '', its difference
 ) -> pd.DataFrame:  # one row per claim: claim, section, source, the difference, verdict, text
-    "The claims of one table: supported, contradicted, equivalent or undecided."
+    "The claims of one table: supported, contradicted, equivalent, undecided or not compared."
     rows = [{"claim": claim, "section": section, "source": "paper" if section else "question",
              **difference} for claim, section, difference in claims]
     table = pd.DataFrame(rows, columns=[*_CLAIM_COLUMNS])
@@ -119,8 +119,8 @@ def judge(
     sure = table["p_holm"] < 0.05
     near = ((table["measure"] != "MAD") & (table["low"] > -MARGIN) & (table["high"] < MARGIN))
     table["verdict"] = np.select(
-        [sure & (table["low"] > 0), sure & (table["high"] < 0), near],
-        ["supported", "contradicted", "equivalent"], "undecided")
+        [table["speakers"] == 0, sure & (table["low"] > 0), sure & (table["high"] < 0), near],
+        ["not compared", "supported", "contradicted", "equivalent"], "undecided")
     return table.assign(text=[_sentence(row) for row in table.to_dict("records")])
 
 # %% ../../nbs/04_recognition/10_claims.ipynb #b10c6d07
@@ -129,8 +129,7 @@ def _sentence(row: dict[str, Any]) -> str:
     start = (f"Claim: {row['claim']} (section {row['section']})." if row["section"] else
              f"Our question: {row['claim']}?")
     if not row["speakers"]:
-        return (f"{start} Not compared here, as {row['arm']} or {row['against']} was not run: "
-                f"{row['verdict']}.")
+        return f"{start} Not compared here, as {row['arm']} or {row['against']} was not run."
     digits = 3 if row["measure"] == "MAD" else 1
     value, low, high = (f"{row[k]:+.{digits}f}" for k in ("gain", "low", "high"))
     said = (f"the MAD of {row['against']} minus that of {row['arm']} is {value}"
