@@ -3,6 +3,7 @@ import base64
 import dataclasses
 import html
 import io
+import json
 import re
 import warnings
 import wave
@@ -55,6 +56,20 @@ def sound_of(player: str) -> np.ndarray:
     with wave.open(io.BytesIO(data)) as file:
         assert (file.getframerate(), file.getsampwidth(), file.getnchannels()) == (22050, 2, 1)
         return np.frombuffer(file.readframes(file.getnframes()), "<i2") / 32768
+
+
+def test_the_shipped_voices_are_called_stand_ins(folder: Path) -> None:
+    "With sliders for numbers, and the panel first of all in its notebook."
+    panel = playground("demo", device="cpu")
+    shown = said(panel.box.children[0]) + panel.fields["who"].label
+    assert "stand-ins" in shown and "(stand-in)" in shown
+    assert "stand-in" not in said(playground(folder, device="cpu").box.children[0])
+    assert {type(panel.fields[name]).__name__ for name in ("steps", "guidance")} == {
+        "SelectionSlider", "FloatSlider"}
+    path = Path(__file__).parent.parent / "nbs" / "09_pages" / "03_playground.ipynb"
+    first = next(c for c in json.loads(path.read_text("utf-8"))["cells"]
+                 if c["cell_type"] == "code")
+    assert 'playground("demo")' in "".join(first["source"])
 
 
 def test_the_player_holds_sound(play: Playground) -> None:

@@ -16,7 +16,12 @@ from markupsafe import Markup
 from ..base.cache import cached_run
 from ..base.core import EmodiffError, atomic, write_text
 from ..base.settings import Features, Settings
-from ..generator.vocoder import VOCODER_CODE, vocoder_inputs, vocoder_name
+from emodiff.generator.vocoder import (
+    VOCODER_CODE,
+    chosen_vocoder,
+    vocoder_inputs,
+    vocoder_name,
+)
 from .html import fill, mp3_bytes, page_html, sample_html
 from ..speech.corpora import Licence, licence_of
 from ..speech.features import load_audio
@@ -126,8 +131,8 @@ def describe_samples(
             f"speaker, sampled in {s.steps} of {settings.diffusion.steps} steps ({s.sampler}, "
             f"guidance {s.guidance:g}). Sound is coded as MP3. Mels become sound through "
             f"{vocoder_name(vocoder)}"
-            + ("." if str(vocoder) else ", which guesses the phases and sounds hollow, also where "
-               "the Mel is that of the recording."))
+            + ("." if chosen_vocoder(vocoder) else ", which guesses the phases and sounds hollow, "
+               "also where the Mel is that of the recording."))
 
 # %% ../../nbs/09_pages/01_listening.ipynb #9062e199
 _LISTENING_BODY = """

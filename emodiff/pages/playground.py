@@ -187,15 +187,22 @@ def save_speech(
 
 # %% ../../nbs/09_pages/03_playground.ipynb #5f034d9c
 _FIELD = {"style": {"description_width": "4.5rem"}, "layout": {"width": "15rem"}}
+_SLIDER = {**_FIELD, "continuous_update": False, "layout": {"width": "22rem"}}
 _WRAP = {"flex_flow": "row wrap", "align_items": "center"}
 _GENDERS = (("not said", ""), ("a woman", "female"), ("a man", "male"))
+_STOPS = (1, 2, 3, 4, 6, 8, 12, 16, 25, 50, 100, 250, 1000, 4000)  # numbers of sampling steps
 
 
-def _form_fields(config: dict[str, Any], sampling: Sampling) -> dict[str, Any]:
+def _form_fields(
+    config: dict[str, Any],  # the generator's config.json
+    sampling: Sampling,  # its own
+    standin: bool = False,  # its speakers are stand-ins
+) -> dict[str, Any]:
     "The widgets of a prompt, by the prompt's field ('who' is corpus and speaker)."
     import ipywidgets as w
 
-    who = [("anybody", ("", "")), *((f"{corpus} {speaker}", (corpus, speaker))
+    kind = " (stand-in)" if standin else ""
+    who = [("anybody", ("", "")), *((f"{corpus} {speaker}{kind}", (corpus, speaker))
            for corpus, speakers in config["speakers"].items() for speaker in speakers)]
     wide = {**_FIELD, "layout": {"width": "45.5rem", "max_width": "100%"}}
     return {
@@ -206,9 +213,10 @@ def _form_fields(config: dict[str, Any], sampling: Sampling) -> dict[str, Any]:
         "text": w.Text("What did you say?", description="Text", continuous_update=False, **wide),
         "sampler": w.Dropdown(options=list(SAMPLERS), value=sampling.sampler,
                               description="Sampler", **_FIELD),
-        "steps": w.BoundedIntText(sampling.steps, min=1, max=4000, description="Steps", **_FIELD),
-        "guidance": w.BoundedFloatText(sampling.guidance, min=0, max=20, step=0.25,
-                                       description="Guidance", **_FIELD),
+        "steps": w.SelectionSlider(options=sorted({*_STOPS, sampling.steps}),
+                                   value=sampling.steps, description="Steps", **_SLIDER),
+        "guidance": w.FloatSlider(sampling.guidance, min=0, max=max(5, sampling.guidance),
+                                  step=0.25, description="Guidance", **_SLIDER),
         "seed": w.BoundedIntText(0, min=0, max=2**31 - 1, description="Seed", **_FIELD),
     }
 
@@ -218,6 +226,10 @@ def _message_html(text: str, error: bool = False) -> Markup:
     return fill('<p role="{{ role }}" style="line-height:1.4;margin:.25rem 0;{{ colour }}">'
                 "{{ text }}</p>", role="alert" if error else "status", text=text,
                 colour="color:var(--jp-error-color1,#b00020)" if error else "")
+
+# %% ../../nbs/09_pages/03_playground.ipynb #5a1e0401
+_STANDIN_VOICES = ("These voices are stand-ins: eSpeak's, whatever a speaker is called. No person "
+                   "of a corpus is heard.")
 
 # %% ../../nbs/09_pages/03_playground.ipynb #f326bf58
 def _captioned_mel(mel: np.ndarray, about: str) -> Markup:
@@ -239,20 +251,23 @@ def _known_genders(folder: Path) -> dict[tuple[str, str], str]:
 class Playground:
     "Fields to ask with, a picture and a player; made by `playground`."
 
-    def __init__(self, generator: Generator, config: dict[str, Any], vocoder: Any, voice: str):
+    def __init__(self, generator: Generator, config: dict[str, Any], vocoder: Any, voice: str,
+                 standin: bool = False):
         import ipywidgets as w
 
         self.generator, self.config, self.vocoder, self.voice = generator, config, vocoder, voice
         self.speech: PlaygroundSpeech | None = None  # the last one made
-        self.fields = f = _form_fields(config, generator.settings.sampling)
+        self.fields = f = _form_fields(config, generator.settings.sampling, standin)
         self.button = w.Button(description="Speak", button_style="primary", icon="play")
         self.picture, self.player, self.said = w.HTML(), w.HTML(), w.HTML()
+        about = w.HTML(_message_html(_STANDIN_VOICES)) if standin else w.HTML()
         self.folder = w.Text("data/playground", description="Folder", **_FIELD)
         self.keep = w.Button(description="Save", icon="download", disabled=True)
         rows = [[f["emotion"], f["who"], f["gender"]], [f["text"]],
-                [f["sampler"], f["steps"], f["guidance"]], [f["seed"], self.button]]
-        self.box = w.VBox([*(w.HBox(row, layout=_WRAP) for row in rows), self.said, self.picture,
-                           self.player, w.HBox([self.folder, self.keep], layout=_WRAP)])
+                [f["steps"], f["guidance"]], [f["sampler"], f["seed"], self.button]]
+        self.box = w.VBox([about, *(w.HBox(row, layout=_WRAP) for row in rows), self.said,
+                           self.picture, self.player,
+                           w.HBox([self.folder, self.keep], layout=_WRAP)])
         self.button.on_click(lambda _: self._press(self._speak))
         self.keep.on_click(lambda _: self._press(self._save))
 
@@ -323,7 +338,7 @@ def playground(
     except EmodiffError as e:
         return HTML(_message_html(str(e), error=True))
     genders = _known_genders(folder)
-    panel = Playground(generator, config, speaks, vocoder_name(vocoder))
+    panel = Playground(generator, config, speaks, vocoder_name(vocoder), source == "demo")
     who, gender = panel.fields["who"], panel.fields["gender"]
 
     def follow(_: Any = None) -> None:
