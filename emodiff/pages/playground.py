@@ -208,8 +208,9 @@ def _form_fields(
     return {
         "emotion": w.Dropdown(options=config["emotions"], description="Emotion", **_FIELD),
         "who": w.Dropdown(options=who, value=who[min(1, len(who) - 1)][1],
-                          description="Speaker", **_FIELD),
-        "gender": w.Dropdown(options=_GENDERS, value="", description="Voice", **_FIELD),
+                          description="Speaker", **_FIELD | {"layout": {"width": "19rem"}}),
+        "gender": w.Dropdown(options=_GENDERS, value="", description="Voice",
+                             **_FIELD | {"layout": {"width": "11.5rem"}}),
         "text": w.Text("What did you say?", description="Text", continuous_update=False, **wide),
         "sampler": w.Dropdown(options=list(SAMPLERS), value=sampling.sampler,
                               description="Sampler", **_FIELD),
@@ -219,6 +220,15 @@ def _form_fields(
                                   step=0.25, description="Guidance", **_SLIDER),
         "seed": w.BoundedIntText(0, min=0, max=2**31 - 1, description="Seed", **_FIELD),
     }
+
+# %% ../../nbs/09_pages/03_playground.ipynb #5a1e0402
+def _form_rows(f: dict[str, Any], button: Any) -> list[Any]:
+    "The fields of a prompt and the button, in rows."
+    import ipywidgets as w
+
+    rows = [[f["emotion"], f["who"], f["gender"]], [f["text"]],
+            [f["steps"], f["guidance"]], [f["sampler"], f["seed"], button]]
+    return [w.HBox(row, layout=_WRAP) for row in rows]
 
 # %% ../../nbs/09_pages/03_playground.ipynb #eddc2eea
 def _message_html(text: str, error: bool = False) -> Markup:
@@ -260,14 +270,11 @@ class Playground:
         self.fields = f = _form_fields(config, generator.settings.sampling, standin)
         self.button = w.Button(description="Speak", button_style="primary", icon="play")
         self.picture, self.player, self.said = w.HTML(), w.HTML(), w.HTML()
-        about = w.HTML(_message_html(_STANDIN_VOICES)) if standin else w.HTML()
         self.folder = w.Text("data/playground", description="Folder", **_FIELD)
         self.keep = w.Button(description="Save", icon="download", disabled=True)
-        rows = [[f["emotion"], f["who"], f["gender"]], [f["text"]],
-                [f["steps"], f["guidance"]], [f["sampler"], f["seed"], self.button]]
-        self.box = w.VBox([about, *(w.HBox(row, layout=_WRAP) for row in rows), self.said,
-                           self.picture, self.player,
-                           w.HBox([self.folder, self.keep], layout=_WRAP)])
+        about = w.HTML(_message_html(_STANDIN_VOICES) if standin else "")
+        self.box = w.VBox([about, *_form_rows(f, self.button), self.said, self.picture,
+                           self.player, w.HBox([self.folder, self.keep], layout=_WRAP)])
         self.button.on_click(lambda _: self._press(self._speak))
         self.keep.on_click(lambda _: self._press(self._save))
 
@@ -304,7 +311,7 @@ class Playground:
         _check_prompt(prompt, self.config)
         self._log("Reading the line.")
         self.speech = made = speak_prompt(self.generator, prompt, self.vocoder, self._look)
-        who = f"{corpus} {speaker}".strip() or "anybody"
+        who = self.fields["who"].label
         self.picture.value = _captioned_mel(
             made.mel, f"{who}, {prompt.emotion}: {prompt.text} (2.97 s, 80 Mel bands up to 8 kHz)")
         said = f"{prompt.emotion}: {prompt.text}"
