@@ -2,6 +2,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,16 +18,28 @@ import pytest
 import soundfile
 
 from emodiff.augment.cost import TEST_ARMS
-from emodiff.augment.delivery import joint_table
+from emodiff.augment.delivery import deliver_way, joint_table
+from emodiff.augment.nested import (
+    GROUPS,
+    PAIRS,
+    WayTrial,
+    advise_way,
+    best_way,
+    confirm,
+    inner_gains,
+    weigh,
+)
 from emodiff.augment.report import Augmented
 from emodiff.augment.run import augment
 from emodiff.augment.source import Request, prepare_speech, read_speech, standin_csv
+from emodiff.augment.ways import BOTH, NOTHING, REPETITION, WAYS, chosen_ways, combination
 from emodiff.base.core import data_dir, digest, error_message, home, runs_dir, write_text
-from emodiff.base.settings import load_preset
+from emodiff.base.settings import EMOTIONS, load_preset
 from emodiff.generator.vocoder import write_wav
 from emodiff.pages.html import fill
 from emodiff.recognition.audit import leak_audit
 from emodiff.speech.corpora import read_corpus
+from emodiff.speech.features import load_audio
 from emodiff.speech.segments import load_segments
 from emodiff.speech.tables import read_csv, write_csv
 
@@ -213,7 +226,7 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written_over(
     write_text(root / "none.csv", "file,speaker,emotion\nx.wav,A,sad\n")
     everyone = tuple(sorted(set(result.real.table["speaker"])))
     wrong = [(table, root / "mine", {}), (table, root / "out", {"per_emotion": 3}),
-             (table, root / "new", {"per_emotion": 0}), (table, root / "new", {"kind": "mp3"}),
+             (table, root / "new", {"per_emotion": -1}), (table, root / "new", {"kind": "mp3"}),
              (table, root / "new", {"held_out": ("Nobody",)}),
              (root / "none.csv", root / "new", {}), (root / "mine", root / "new", {}),
              (root / "nowhere.csv", root / "new", {}),
@@ -225,6 +238,155 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written_over(
     assert contents(root / "mine") == {"thesis.txt": digest(root / "mine" / "thesis.txt")}
     assert not (root / "new").exists()
 
+
+def made_up_ways(
+    better: dict[str, float],  # way -> what it adds to the chance of being right
+    seed: int = 0,
+    ways: tuple[str, ...] = ("speed", "VTLP", "noise", "SpecAugment", "mixup"),
+    n: int = 24,  # utterances of a speaker
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, int]]:
+    "Predictions of the inner and outer folds of nine speakers, and the speakers' groups."
+    rng, groups = np.random.default_rng(seed), {f"s{i}": i % GROUPS for i in range(9)}
+    level = {s: rng.normal(0.5, 0.06) for s in groups}
+
+    def rows(folds: dict[str, tuple[int, ...]], seeds: int) -> pd.DataFrame:
+        "Every way's predictions of the speakers that each fold leaves out."
+        names = [(fold, way, k, s) for fold, out in folds.items()
+                 for way in (NOTHING, REPETITION, *ways) for k in range(seeds)
+                 for s, g in groups.items() if g in out]
+        table = pd.DataFrame(names, columns=["fold", "arm", "seed", "speaker"])
+        chance = [level[s] + better.get(way, 0) + rng.normal(0, 0.04) for _, way, _, s in names]
+        table = table.loc[table.index.repeat(n)].reset_index(drop=True)
+        truth = rng.integers(0, 4, len(table))
+        right = rng.random(len(table)) < np.repeat(chance, n)
+        found = np.where(right, truth, (truth + rng.integers(1, 4, len(table))) % 4)
+        made = table["arm"].isin(["synthetic", BOTH])
+        return table.assign(corpus="c", recogniser="CNN-BLSTM", group=0,
+                            generator=np.where(made, table["seed"], -1),
+                            emotion=np.array(EMOTIONS)[truth], predicted=np.array(EMOTIONS)[found])
+
+    inner = rows({f"{a}+{b}": (a, b) for a, b in PAIRS}, 1)
+    return inner, rows({str(g): (g,) for g in range(GROUPS)}, 3), groups
+
+
+def test_the_winner_of_a_comparison_where_nothing_helps_is_no_winner() -> None:
+    "The best of the inner gains is too good, the confirmed gain is not, and the advice says so."
+    ways, inner, found = chosen_ways(["speed", "VTLP", "noise", "SpecAugment", "mixup"]), [], []
+    for seed in range(16):
+        first, second, groups = made_up_ways({}, seed)
+        choices = [best_way(row, ways) for _, row in inner_gains(first, groups).iterrows()]
+        inner.append(np.mean([c.gain for c in choices]))
+        found.append(confirm(second, choices).iloc[0])
+    gains = np.array([row["gain"] for row in found])
+    error = gains.std(ddof=1) / len(gains) ** 0.5
+    assert abs(gains.mean()) < 2.5 * error  # unbiased
+    assert np.mean(inner) > 4 * error  # what would have been reported without
+    assert sum(row["verdict"] == "supported" for row in found) <= 2  # of 16; 0.4 are expected
+    assert sum(row["low"] <= 0 <= row["high"] for row in found) >= 13
+    advice = advise_way(weigh(*made_up_ways({}, 0), ways))
+    assert advice.verdict == "do not use it" and advice.sentence.startswith("Nothing helps")
+
+
+def test_what_was_planted_is_found_and_said() -> None:
+    ways = chosen_ways(["speed", "noise", "synthetic"])
+    names = ("speed", "noise", "synthetic", BOTH)
+
+    def advice(better: dict[str, float]) -> WayTrial:
+        "What comes of the ways; many utterances, so that it is sure."
+        return weigh(*made_up_ways(better, 1, names, n=120), ways)
+
+    alone = advice({"speed": 0.12, BOTH: 0.12})
+    assert alone.way.name == "speed" and {c.way for c in alone.choices} == {"speed"}
+    said = advise_way(alone).sentence
+    assert re.match(r"Speed between 0\.8 and 1\.2: \+1\d\.\d ± \d\.\d points of UAR on 9 unseen "
+                    r"speakers; synthetic speech .* adds nothing", said)
+    together = advice({"speed": 0.12, "synthetic": 0.05, BOTH: 0.25})
+    assert together.way.name == "synthetic + speed" and " adds +1" in advise_way(together).sentence
+    harm = advice({"speed": -0.1, "noise": -0.1, "synthetic": -0.1, BOTH: -0.1})
+    assert harm.way.name == NOTHING and "no way gains" in advise_way(harm).sentence
+    copies = advice({"synthetic": 0.12, REPETITION: 0.12, BOTH: 0.12})
+    assert copies.way.name == NOTHING  # no more than repeating the real speech brings
+
+
+@pytest.fixture(scope="module")
+def compared(root: Path, table: Path, hifigan: str) -> Augmented:
+    "Ways compared, after a first try that was stopped before the outer tests."
+    asked = table, root / "ways", Request(2, hifigan, ways=("speed", "synthetic")), SMOKE
+    lines: list[str] = []
+
+    def stop(line: str) -> None:
+        "As a reader's Ctrl-C would."
+        lines.append(line)
+        if "outer speakers" in line and line.startswith("["):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        augment(*asked, {"fear": ""}, log=stop)
+    before = {p: p.stat().st_mtime_ns for p in runs_dir().glob("*/*/run.json")}
+    assert not (root / "ways" / "report.html").exists()
+    done = augment(*asked, {"fear": ""}, log=quiet)
+    after = {p: p.stat().st_mtime_ns for p in runs_dir().glob("*/*/run.json")}
+    assert before.items() <= after.items() and any("judges" in str(p) for p in before)
+    return done
+
+
+def test_ways_are_compared_on_speakers_that_nothing_has_met(compared: Augmented) -> None:
+    trial, everyone = compared.ways, set(compared.real.table["speaker"])
+    assert trial is not None and len(trial.generators) == 6
+    assert all(len(heard_by(key)) == 2 for key in trial.generators)  # of four
+    cnn = trial.outer[trial.outer["recogniser"] == "CNN-BLSTM"]
+    assert leak_audit(cnn).empty and set(cnn["speaker"]) == everyone
+    assert set(trial.ranking["way"]) == {REPETITION, "speed", "synthetic", BOTH}
+    assert set(trial.inner["recogniser"]) == {"CNN-BLSTM", "linear"}
+    numbers = json.loads((compared.folder / "results.json").read_text("utf-8"))
+    assert numbers["advice"] == compared.advice.sentence and len(numbers["ranking"]) == 4
+    page, text = Outside(), compared.report.read_text("utf-8")
+    page.feed(text)
+    assert not page.fetched and "inner speakers" in text
+
+
+def test_the_recommended_way_is_delivered_as_sound(
+    root: Path, compared: Augmented, hifigan: str,
+) -> None:
+    "Whatever was recommended: speed and synthetic speech together, then a way without sound."
+    speech, real = compared.speech, compared.real
+    both = combination(WAYS["speed"], WAYS["synthetic"])
+    request = Request(1, hifigan, database=True)
+    rows, made = deliver_way(root / "both", speech, real, both, speech.manifest[:0], SMOKE, request)
+    assert made is not None and len(rows) == 8
+    table = pd.read_csv(root / "both" / "augmented.csv", dtype=str, keep_default_na=False)
+    kinds = table["way"].str.split().str[0].value_counts().to_dict()
+    assert kinds == {"real": 32, "speed": 4, "synthetic": 4}
+    for row in table[table["way"].str.startswith("speed")].itertuples():
+        whole = load_audio(row.source, SMOKE.features)
+        factor = float(row.way.split()[1])
+        assert abs(soundfile.info(row.file).frames - len(whole) / factor) < 9
+    again = read_speech(root / "both" / "augmented.csv")
+    assert again.synthetic == 8 and len(again.manifest) == 32 and again.extra is None
+    database = read_speech(root / "both")
+    assert database.synthetic == 8 and len(database.manifest) == 32
+    rows, made = deliver_way(root / "mask", speech, real, WAYS["SpecAugment"], speech.manifest[:0],
+                             SMOKE, Request(1))
+    assert made is None and not len(rows) and not (root / "mask" / "audio").exists()
+
+
+def test_where_no_advice_is_possible_one_sentence_says_why(
+    root: Path, whole: pd.DataFrame,
+) -> None:
+    two = whole[whole["speaker"].isin(sorted(whole["speaker"].unique())[:2])]
+    first = whole["speaker"].iloc[0]
+    lone = whole[(whole["emotion"] != "sad") | (whole["speaker"] == first)]
+    asked = Request(1, ways=())
+    for name, rows, word in (("two", two, "2 speakers"), ("lone", lone, "sad")):
+        write_csv(rows, root / f"{name}.csv")
+        said = error_message(augment, root / f"{name}.csv", root / f"{name}-out", asked, SMOKE,
+                             log=quiet)
+        assert word in said and "--ways synthetic" in said and "\n" not in said
+    nobody = whole[["path", "emotion"]].rename(columns={"path": "file"})
+    nobody.to_csv(root / "nobody.csv", index=False)
+    said = error_message(augment, root / "nobody.csv", root / "nobody-out", asked, SMOKE, log=quiet)
+    assert "speaker" in said and "\n" not in said
+    assert not list(root.glob("*-out"))
 
 def test_a_damaged_record_is_not_taken_for_ours(root: Path, table: Path, hifigan: str) -> None:
     write_text(root / "damaged" / "augment.json", "{")
@@ -240,7 +402,8 @@ def test_hostile_names_stay_text(root: Path, whole: pd.DataFrame, hifigan: str) 
     rows["text"] = "<img src=x onerror=alert(2)>"
     rows["note"] = "=1+1\rX"
     rows.to_csv(root / "hostile.csv", index=False, quoting=csv.QUOTE_ALL)
-    made = augment(root / "hostile.csv", root / "hostile", Request(1, hifigan), SMOKE, log=quiet)
+    made = augment(root / "hostile.csv", root / "hostile",
+                   Request(1, hifigan, test=False), SMOKE, log=quiet)
     text, page = made.report.read_text("utf-8"), Outside()
     page.feed(text)
     assert not page.fetched and "<img src=x" not in text and "<script>alert" not in text
@@ -277,14 +440,13 @@ def write_database(base: Path, whole: pd.DataFrame) -> None:
 
 def test_an_audformat_database(root: Path, whole: pd.DataFrame, hifigan: str) -> None:
     write_database(root / "database", whole)
-    found = augment(root / "database", root / "from-database", Request(2, hifigan), SMOKE,
-                    {"boredom": ""}, log=quiet)
+    found = augment(root / "database", root / "from-database",
+                    Request(2, hifigan, test=False), SMOKE, {"boredom": ""}, log=quiet)
     assert found.speech.skipped == 1 and len(found.speech.rejected) == 1
     assert "gone.wav" in found.speech.rejected["file"].iloc[0]
     same = ["utterance", "speaker", "emotion", "gender", "text"]
     wanted = whole.sort_values("utterance")[same].to_numpy().tolist()
     assert found.speech.manifest.sort_values("utterance")[same].to_numpy().tolist() == wanted
-    assert found.trial is not None and set(found.trial.uar["arm"]) == set(TEST_ARMS)
     assert found.report.exists() and len(read_csv(found.folder / "augmented.csv")) == 32 + 8
     assert read_speech(found.folder / "augmented.csv").synthetic == 8
 
@@ -313,6 +475,6 @@ def test_real_speech(root: Path, shared: Path, hifigan: str) -> None:
     _, shape = prepare_speech(shape, SMOKE.features, 1)
     assert (len(shape.manifest), len(shape.rejected)) == (len(four), 5)
     joint = joint_table(shape, real.synthetic.table, root, "wav")
-    assert joint.columns[-3:].tolist() == ["language", "own_label", "synthetic"]
+    assert joint.columns[-5:].tolist() == ["language", "own_label", "way", "source", "synthetic"]
     assert joint["language"].value_counts()["german"] == len(four)
     assert [Path(f).name for f in shape.rejected["file"] if f.endswith("nothere.wav")]

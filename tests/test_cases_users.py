@@ -337,8 +337,8 @@ def test_u10_wrong_parameters_of_chapter_07(line: str, word: str) -> None:
 
 
 def test_u10_what_is_no_number_of_utterances(home: Path) -> None:
-    "`-p per_emotion 0`, and a mapping that is none."
-    values = dict(preset="smoke", table="x.csv", per_emotion=0, held_out="", out_dir="", vocoder="",
+    "`-p per_emotion -1`, and a mapping that is none."
+    values = dict(preset="smoke", table="x.csv", ways="", per_emotion=-1, held_out="", out_dir="", vocoder="",
                   seeds=0, device="cpu", mapping="", emotions="", root="", encoding="",
                   database_table="")
     assert "per_emotion" in error_message(asked_for, values)
@@ -423,7 +423,7 @@ def test_u16_the_folder_is_looked_at_first(tmp_path: Path, clips: Path, home: Pa
     "One with another result is refused before any work; one where nothing was made is not."
     table = write_table(tmp_path / "t.csv", rows_of(clips))
     command = ["augment", str(table), "--root", str(clips), "--out", str(tmp_path / "o"),
-               "--preset", "smoke", "--device", "cpu", "--dry-run"]
+               "--preset", "smoke", "--device", "cpu", "--ways", "synthetic", "--dry-run"]
     open_folder(tmp_path / "o", "another", "another's")
     assert "would go" in said(*command)  # nothing was made there
     (tmp_path / "o" / "augmented.csv").write_text("x")

@@ -96,7 +96,7 @@ def test_a_dry_run_of_augment_makes_nothing(home: Path) -> None:
 
     table = str(standin_csv(home, load_preset("smoke").standin))
     asked = ["augment", table, "--out", str(home / "synth"), "--dry-run", "--preset", "smoke",
-             "--device", "cpu", "--held-out", "Ses01F", "--json"]
+             "--device", "cpu", "--held-out", "Ses01F", "--ways", "synthetic", "--json"]
     done = CliRunner().invoke(app, asked)
     # the cost on stdout, and nothing else
     assert {"stage", "seconds", "MB"} <= set(json.loads(done.stdout)[0])

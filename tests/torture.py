@@ -346,8 +346,8 @@ def commands(shared: Path) -> dict[str, list[str]]:
                    "20", "--batch", "1", *cpu, "--out", "OUT"],
         "copy-synthesis": [sys.executable, "-c", COPY, tests, "OUT"],
         "plan": [sys.executable, "-c", PLAN, tests, "OUT/predictions.csv"],
-        "augment": [*EMODIFF, "augment", f"{shared}/standin.csv", "--per-emotion", "2", "--preset",
-                    "smoke", *cpu, "--out", "OUT"],
+        "augment": [*EMODIFF, "augment", f"{shared}/standin.csv", "--per-emotion", "2", "--ways",
+                    "synthetic", "--preset", "smoke", *cpu, "--out", "OUT"],
         "reproduce": [*EMODIFF, "reproduce", "--preset", "smoke", "--only", "03", *cpu]}
 
 

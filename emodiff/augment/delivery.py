@@ -126,7 +126,7 @@ def joint_table(
     kind: str,
 ) -> pd.DataFrame:  # CSV_COLUMNS, the reader's columns, way, source, synthetic
     "Real and made utterances in one table; files by their whole paths, for nkululeko."
-    real, marks = speech.manifest, made.reindex(columns=["way", "source"])
+    real, marks = speech.manifest, made.reindex(columns=["way", "source"]).astype(object)
     parts, columns = _part_columns(real), list(CSV_COLUMNS)
     rows = pd.concat([real.assign(file=real["path"])[columns], parts], axis=1)
     new = made.assign(file=[(out / "audio" / f"{u}.{kind}").absolute().as_posix()
@@ -146,7 +146,7 @@ def joint_table(
     return both[[c for c in both.columns if c not in last] + last].fillna("")
 
 # %% ../../nbs/07_augment/03_delivery.ipynb #8c3f0002
-def _files_below(both: pd.DataFrame, folder: Path) -> list[str]:
+def _files_below(both: pd.DataFrame, folder: Path) -> dict[str, str]:  # file -> its name
     "The files of a table as a database names them; what lies elsewhere is copied."
     names: dict[str, str] = {}
     for file in both["file"]:
@@ -155,7 +155,7 @@ def _files_below(both: pd.DataFrame, folder: Path) -> list[str]:
         elif file not in names:
             names[file] = f"recordings/{len(names) + 1:05d}-{Path(file).name}"
             _copy_once(Path(file), folder / names[file])
-    return [names[file] for file in both["file"]]
+    return names
 
 # %% ../../nbs/07_augment/03_delivery.ipynb #8c3f000e
 def write_audformat(
@@ -175,7 +175,9 @@ def write_audformat(
     header = {"name": name, "source": "emodiff", "usage": "research", "schemes": schemes,
               "tables": {"emotion": {"type": kind, "columns": {
                   c: {"scheme_id": c} if c in schemes else {} for c in columns}}}}
-    write_rows(both.assign(file=_files_below(both, folder)), folder / "db.emotion.csv")
+    names = _files_below(both, folder)
+    rows = both.assign(file=both["file"].map(names), source=both["source"].map(names).fillna(""))
+    write_rows(rows, folder / "db.emotion.csv")
     return write_text(folder / "db.yaml", yaml.safe_dump(header, allow_unicode=True,
                                                          sort_keys=False))
 

@@ -148,10 +148,10 @@ def estimate(
     "Read the table and say what augmenting it will cost, and what it will not bring."
     speech = read_speech(source, mapping, root, encoding, table, emotions)
     rest, _ = _set_aside(speech, request.held_out)
-    request = _settled(request, rest)
     log(speech.count())
     if out is not None:
         open_folder(out, _asked_key(speech, settings, request))
+    request = _settled(request, rest)
     if _compares(request):
         _check_ways(rest.manifest, request)
         log(f"ways compared: {', '.join(way.name for way in chosen_ways(request.ways))}")
