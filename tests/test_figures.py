@@ -20,6 +20,7 @@ from emodiff.pages.pool import plot_forest
 from emodiff.speech.pictures import mel_grid
 from emodiff.speech.segments import Segments
 from emodiff.studies.ablation import plot_samples, plot_steps
+from emodiff.studies.recogniser import plot_recognisers
 from emodiff.studies.search import plot_gains, plot_limits
 
 TWELVE = ("Niedergeschlagenheit", "Überraschung", "воодушевление", "разочарование", "спокойствие",
@@ -128,6 +129,8 @@ DRAWN: dict[str, Callable[[Path], Any]] = {
     "gains, one": lambda _: plot_gains(gains(ARMS[3:], 1)),
     "limits": lambda _: plot_limits(gains((*TWELVE, *ARMS), 1)),
     "limits, one": lambda _: plot_limits(gains(ARMS[2:3], 1)),
+    "recognisers": lambda _: plot_recognisers(pd.DataFrame({
+        "recogniser": [*TWELVE, *ARMS, "linear"], "uar": 50.0, "sd": np.nan})),
     "steps": lambda _: steps(("ancestral", "ddim", "Verfahren von Heun", "dpm")),
     "steps, one": lambda _: steps(("dpm",)),
     "samples": lambda _: plot_samples({name: SimpleNamespace(segments=speech(TWELVE))

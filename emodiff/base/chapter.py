@@ -28,7 +28,7 @@ from emodiff.base.core import (
     write_text,
 )
 from .settings import Settings, load_preset, read_setting, split_list
-from .style import STYLE, add_caption
+from .style import add_caption, in_style
 
 # %% ../../nbs/00_base/04_chapter.ipynb #c789769f
 def save_table(
@@ -80,8 +80,6 @@ def save_figure(
     pdf: bool | None = None,  # also as .pdf; None: where the variable EMODIFF_PDF is 1
 ) -> Path:  # the path of the .png
     "Write a figure as .png, byte for byte the same for the same drawing."
-    import matplotlib
-
     path = Path(out_dir) / f"{name}.png"
     if caption:
         add_caption(figure, caption)
@@ -90,7 +88,7 @@ def save_figure(
     if pdf is None:
         pdf = os.environ.get("EMODIFF_PDF") == "1"
     if pdf:
-        with atomic(path.with_suffix(".pdf")) as tmp, matplotlib.rc_context(STYLE):
+        with atomic(path.with_suffix(".pdf")) as tmp, in_style():
             figure.savefig(tmp, format="pdf", dpi=150, metadata={"CreationDate": None},
                            bbox_inches="tight")
     return path

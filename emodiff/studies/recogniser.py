@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..base.settings import Classifier, Settings, replace
+from ..base.style import forest, styled
 from ..recognition.cells import Cell
 from ..recognition.folds import loso_folds
 from ..recognition.linear import PENALTY, linear_predictions
@@ -131,17 +132,16 @@ def confirm_recogniser(
     return recogniser_table(_judged(real, cells, tried, (), settings, device), settings)
 
 # %% ../../nbs/06_studies/03_recogniser.ipynb #2b7e1516
+@styled
 def plot_recognisers(
     table: pd.DataFrame,  # from `search_recogniser`
 ) -> Any:  # a matplotlib Figure
     "UAR of each recogniser with the spread over seeds; the line is the linear judge."
     import matplotlib.pyplot as plt
 
-    figure, ax = plt.subplots(figsize=(6.4, 0.28 * len(table) + 0.8), layout="constrained")
-    rows = np.arange(len(table))
-    ax.errorbar(table["uar"], rows, xerr=table["sd"].fillna(0), fmt="o", capsize=3)
-    ax.axvline(table.set_index("recogniser").at["linear", "uar"], color="grey", linewidth=1)
-    ax.set(xlabel="UAR (%)", yticks=rows)
-    ax.set_yticklabels(table["recogniser"])
-    ax.invert_yaxis()
+    figure, ax = plt.subplots(figsize=(6.4, 0.32 * len(table) + 0.8))
+    sd = table["sd"].fillna(0)
+    forest(ax, table["recogniser"].to_list(), table["uar"], table["uar"] - sd, table["uar"] + sd,
+           form=".1f", room=2.6, line=table.set_index("recogniser").at["linear", "uar"])
+    ax.set_xlabel("UAR (%); in brackets: one SD over seeds")
     return figure
