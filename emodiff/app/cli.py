@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'Preset', 'CorporaDir', 'Device', 'Sampler', 'Steps', 'Guidance', 'Unknown', 'Json', 'Seed', 'Vocoder',
-           'DryRun', 'Changes', 'Mapping', 'Emotions', 'Root', 'Encoding', 'TableName', 'Ways', 'PerEmotion',
+           'DryRun', 'Changes', 'Mapping', 'Emotions', 'Root', 'Encoding', 'TableName', 'Ways', 'PerEmotion', 'Decider',
            'reproduce_command', 'notebooks_command', 'recheck_command', 'pool_command', 'prepare_command',
            'train_command', 'sample_command', 'say_command', 'info_command', 'augment_command', 'audit_command',
            'judge_command', 'download_command', 'doctor_command', 'main']
@@ -496,6 +496,9 @@ PerEmotion = Annotated[int | None, typer.Option(
     help="Utterances to make of each emotion; left out: as many as there are recordings, or 200 "
          "with --ways synthetic.")]
 
+Decider = Annotated[Literal["CNN-BLSTM", "linear", "frozen"] | None, typer.Option(
+    help="Decides which way is chosen; left out: all recognisers alike.")]
+
 
 def _amount(per_emotion: int | None, ways: tuple[str, ...]) -> int:
     "Utterances of each emotion; 0: as many as there are recordings."
@@ -507,7 +510,6 @@ def _amount(per_emotion: int | None, ways: tuple[str, ...]) -> int:
 # %% ../../nbs/10_app/02_cli.ipynb #b25e770c
 @app.command("augment", epilog=_examples(
     "emodiff augment my.csv --out better --dry-run",
-    "emodiff augment my.csv --out better --ways speed,noise,synthetic",
     "emodiff augment my.csv --out synth --ways synthetic --per-emotion 200 --vocoder ~/hifigan",
     "emodiff augment my.csv --out better --map Wut=angry --map Langeweile= --held-out anna,ben",
     "stopped? The same command goes on where it was."))
@@ -516,6 +518,7 @@ def augment_command(
                                          "gender, emotion[, text], or an audformat database.")],
     out: Annotated[str, typer.Option(help="Where speech, tables and report go.")],
     ways: Ways = "",
+    recogniser: Decider = None,
     per_emotion: PerEmotion = None,
     mapping: Mapping = [],  # noqa: B006  typer copies it
     emotions: Emotions = "",
@@ -547,8 +550,9 @@ def augment_command(
     _check_out(out)
     people, log = tuple(split_list(held_out)), partial(_say, to_stderr=as_json)
     names, database = tuple(split_list(ways)), kind == "audformat"
-    request = Request(_amount(per_emotion, names), vocoder, pick_device(device), seed,
-                      "wav" if kind == "audformat" else kind, test, people, names, database)
+    sound: Literal["wav", "flac"] = "flac" if kind == "flac" else "wav"
+    request = Request(_amount(per_emotion, names), vocoder, pick_device(device), seed, sound, test,
+                      people, names, database, recogniser or "")
     given = request, settings, parse_mapping(mapping), root or None, log
     labels = chosen_emotions(emotions)
     try:

@@ -176,7 +176,7 @@ speakers, recogniser seeds and generators. All ways took the same number of opti
 generators (a leak audit passed), nor the choice. The first of a ranking was lucky as well as good,
 so <strong>the advice does not rest on this table</strong>: it rests on what was chosen without the
 speakers it is measured on.</p>
-<h3>Chosen on inner speakers, confirmed on outer ones</h3>{{ choices }}{{ confirmed }}
+<h3>Chosen on inner speakers, confirmed on outer ones</h3>{{ choices }}{{ confirmed }}{{ each }}
 <p>The speakers are in four groups. For each, the other three chose the way that gained most on
 them, by recognisers that had heard neither group; then the group measured that way. p is corrected
 for the number of questions (Holm).</p>"""
@@ -198,9 +198,11 @@ def _ways_part(trial: WayTrial, settings: Settings) -> Markup:
     confirmed = pd.DataFrame({"question": found["claim"], "gain": [
         _interval_text(v, True) for v in found[["gain", "low", "high"]].to_numpy(float)],
         "p": found["p_holm"].round(3), "answer": found["verdict"]})
+    each = pd.DataFrame({"recogniser": trial.each["recogniser"], "gain of the choices": [
+        _interval_text(v, True) for v in trial.each[["gain", "low", "high"]].to_numpy(float)]})
     return fill(_WAYS, figure=figure_html(plot_ways(trial), "gain of each way"),
                 ranking=table_html(shown, words=True), choices=table_html(chosen, words=True),
-                confirmed=table_html(confirmed, words=True),
+                confirmed=table_html(confirmed, words=True), each=table_html(each, words=True),
                 n=counted(trial.speakers, "speaker"),
                 steps=settings.classifier.steps or "equal epochs")
 
@@ -397,7 +399,8 @@ def write_results(result: Augmented) -> Path:
     compared = {} if w is None else {
         "way": w.way.name, "looked best": w.best.name, "speakers": w.speakers,
         "confirmed": rows(w.confirmed.drop(columns="text")), "ranking": rows(w.ranking),
-        "choices": [vars(c) for c in w.choices], "generators": list(w.generators)}
+        "choices": [vars(c) for c in w.choices],
+        "by recogniser": rows(w.each), "generators": list(w.generators)}
     return write_json(result.folder / "results.json", {
         "advice": a.sentence, "verdict": a.verdict, "gains": rows(a.gains), **compared,
         "uar": rows(t.uar) if t else [], "heard": rows(q.heard) if q else [],

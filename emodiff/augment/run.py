@@ -110,12 +110,15 @@ def _settled(request: Request, speech: UserSpeech) -> Request:
     return replace(request, per_emotion=request.per_emotion or max(1, each))
 
 # %% ../../nbs/07_augment/05_run.ipynb #9d4f0005
-def _check_ways(table: pd.DataFrame, request: Request) -> None:
+def _check_ways(table: pd.DataFrame, request: Request, settings: Settings) -> None:
     "An error where ways cannot be compared on a corpus."
     chosen_ways(request.ways)
     if not request.test:
         raise EmodiffError("ways cannot be compared without a test; leave --no-test out, or ask "
                            "for --ways synthetic.")
+    if request.recogniser == "frozen" and not settings.protocol.frozen:
+        raise EmodiffError("no frozen speech model is named that could decide; name one with --set "
+                           "protocol.frozen=FOLDER.")
     why, n = untestable(table), table["speaker"].nunique()
     if not why and n < GROUPS:
         why = (f"with {counted(n, 'speaker')} nobody is left to confirm what others chose (it "
@@ -153,7 +156,7 @@ def estimate(
         open_folder(out, _asked_key(speech, settings, request))
     request = _settled(request, rest)
     if _compares(request):
-        _check_ways(rest.manifest, request)
+        _check_ways(rest.manifest, request, settings)
         log(f"ways compared: {', '.join(way.name for way in chosen_ways(request.ways))}")
     for line in told_before(rest, settings, request.test):
         log(line)
@@ -214,7 +217,7 @@ def _compare(
     if stages.has("generators"):
         stages.begin("generators")
     trial = way_trial(real, chosen_ways(r.ways), settings, share, r.device, r.vocoder, r.seed + 1,
-                      stages.begin)
+                      r.recogniser, stages.begin)
     stages.begin("delivery")
     rows, made = deliver_way(out, speech, real, trial.way, held_out, settings, r)
     stages.begin("report")

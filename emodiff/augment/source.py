@@ -51,6 +51,7 @@ class Request:
     held_out: Names = ()  # speakers kept out of everything
     ways: Names = ("synthetic",)  # to be compared; () = all; 'synthetic' alone is not compared
     database: bool = False  # an audformat database beside the table
+    recogniser: Literal["", "CNN-BLSTM", "linear", "frozen"] = ""  # decides; '' = all alike
 
 # %% ../../nbs/07_augment/00_source.ipynb #d21873a6
 _REJECTED = ("file", "fault", "fix")  # columns
