@@ -53,6 +53,7 @@ class Page:
 def pages() -> dict[str, Page]:
     "All pages by source, in reading order."
     found = [("README.md", "index.html", "Start"), ("docs/install.md", "install.html", "Start"),
+             ("docs/audit_judge.md", "audit_judge.html", "Start"),
              ("docs/listen.md", "listen.html", "Start"),
              ("nbs/10_app/04___init__.ipynb", "python.html", "Start")]
     nbs = ROOT / "nbs"

@@ -684,13 +684,13 @@ def judge_command(
     given = read_submission(theirs, real, parse_mapping(mapping), root or None, encoding,
                             chosen_emotions(emotions))
     log(given.count())
-    device = pick_device(device)
-    seconds = judge_cost(given, settings, device)["seconds"].sum()
-    log(f"about {duration_text(seconds)} on this machine ({device})")
+    where = pick_device(device)
+    seconds = judge_cost(given, settings, where)["seconds"].sum()
+    log(f"about {duration_text(seconds)} on this machine ({where})")
     if dry_run:
         return log(f"the report would go to {out}")
     names = Path(theirs).name, Path(real).name
-    row = judge_tables(given, out, settings, device, model, english, names, log)
+    row = judge_tables(given, out, settings, where, model, english, names, log)
     if as_json:
         print(json.dumps(row, indent=1))
     for text in row["findings"]:

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from ..base.core import progress, rng_for
 from ..speech.features import hz_to_mel, mel_to_hz
@@ -124,8 +123,8 @@ class _WindowIndex:
         prints: np.ndarray,  # (Q, 14), projected
         limit: float = 0.45,  # beyond which a window is not looked at
     ) -> list[tuple[float, int, int, int]]:  # distance, query, utterance, frame; nearest first
-        "The three windows nearest to each query, nearly: up to half as far again is accepted."
-        far, at = self.tree.query(prints, k=min(3, self.tree.n), eps=0.5,
+        "The eight windows nearest to each query, nearly: up to half as far again is accepted."
+        far, at = self.tree.query(prints, k=min(8, self.tree.n), eps=0.5,
                                   distance_upper_bound=limit)
         far, at = far.reshape(len(prints), -1), at.reshape(len(prints), -1)
         query, place = np.nonzero(np.isfinite(far))
@@ -171,29 +170,31 @@ def _aligned(
     x: np.ndarray,  # is played at another speed
     y: np.ndarray,  # stays
     way: tuple[float, bool],  # speed, and whether the pitch goes with it
-    offset: int,  # to begin with
+    here: int,  # a frame in x, so played
+    there: int,  # the frame in y that it lies on, nearly
 ) -> tuple[float, float, int]:  # correlation; speed; offset in frames
     "The speed and the offset at which two sounds fit best, near those given."
     speed, pitch = way
     target = np.exp(2.1 * y)
 
-    def best(speeds: Iterable[float], offsets: Iterable[int]) -> tuple[float, float, int]:
-        "Of all combinations."
-        offsets, found = list(offsets), (0.0, speed, offset)
+    def best(speeds: Iterable[float], shifts: Iterable[int]) -> tuple[float, float, int]:
+        "Of all combinations; a shift is against the place that was given, at every speed."
+        shifts, found = list(shifts), (0.0, speed, 0)
         for s in speeds:
-            sound = np.exp(2.1 * played_at(x, s, pitch))
-            for o in offsets:
-                if both := _laid_over(sound, target, o):
-                    found = max(found, (_correlation(*both), s, o))
+            sound, offset = np.exp(2.1 * played_at(x, s, pitch)), there - round(here * speed / s)
+            for shift in shifts:
+                if both := _laid_over(sound, target, offset + shift):
+                    found = max(found, (_correlation(*both), s, shift))
         return found
 
-    found = best([speed], range(offset - 3, offset + 4, 3))
+    found = best([speed], range(-3, 4, 3))
     if found[0] > 0.45:
         near = [speed + d for d in (-0.02, -0.01, 0.01, 0.02)]
-        found = max(found, best(near, range(found[2] - 3, found[2] + 4, 2)))
-    if found[0] > 0.6:
-        found = best([found[1] + d for d in (-0.005, 0, 0.005)], range(found[2] - 1, found[2] + 2))
-    return found
+        found = max(found, best(near, range(found[2] - 2, found[2] + 3)))
+    for step in (0.005, 0.005, 0.0025) if found[0] > 0.6 else ():
+        near = [found[1] - step, found[1], found[1] + step]
+        found = max(found, best(near, range(found[2] - 1, found[2] + 2)))
+    return found[0], found[1], there - round(here * speed / found[1]) + found[2]
 
 # %% ../../nbs/04_recognition/18_copies.ipynb #4c18001f
 _SPEEDS = (0.8, 0.85, 0.9, 0.95)
@@ -234,7 +235,7 @@ def _compared(
     "The likeness of two utterances at the best of some alignments."
     best = Copy(min(i, j), max(i, j), 0.0, 1.0, True, 0.0)
     for way, here, there in places:
-        fit, speed, offset = _aligned(mels[i], mels[j], way, there - here)
+        fit, speed, offset = _aligned(mels[i], mels[j], way, here, there)
         if fit <= 0.6:
             continue
         alike = sound_likeness(played_at(mels[i], speed, way[1]), mels[j], offset)
@@ -261,9 +262,13 @@ def find_copies(
             places: dict[int, list] = {}
             for _, query, j, there in tree.near(prints):
                 places.setdefault(j, []).append((*where[query], there))
-            for j, some in list(places.items())[:3]:  # the nearest first
+            misses = 0
+            for j, some in places.items():  # the nearest first, until three are no copies
                 copy = _compared(i, j, mels, some[:2])
+                misses += copy.likeness < limit
                 known = found.get((copy.first, copy.second))
                 if copy.likeness >= limit and (known is None or copy.likeness > known.likeness):
                     found[copy.first, copy.second] = copy
+                if misses == 3:
+                    break
     return sorted(found.values(), key=lambda c: -c.likeness)

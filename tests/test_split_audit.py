@@ -1,0 +1,155 @@
+"""Speech on both sides of a split: what `emodiff audit` finds, and what it leaves alone."""
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import soxr
+from typer.testing import CliRunner
+
+from emodiff.app.cli import app
+from emodiff.augment.split_audit import audit_split, read_split
+from emodiff.base.core import EmodiffError, rng_for
+from emodiff.speech.standins import load_corpus
+
+RATE = 22050
+
+
+def nonsense(seed: int, seconds: float = 1.2) -> np.ndarray:
+    "A voice at a wandering pitch through wandering formants; another one for another seed."
+    rng, n = rng_for("nonsense", seed), int(seconds * RATE)
+
+    def wander(low: float, high: float, points: int = 9) -> np.ndarray:
+        return np.interp(np.arange(n), np.linspace(0, n, points), rng.uniform(low, high, points))
+
+    phase = np.cumsum(wander(110, 240)) / RATE
+    formants = wander(300, 800), wander(900, 2200), wander(2300, 3200)
+    wave = sum(np.sin(2 * np.pi * k * phase) * sum(np.exp(-((k * 170 - f) / 250) ** 2)
+                                                   for f in formants) for k in range(1, 25))
+    return (wave * wander(0.1, 1, 12) / 4).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    "Eight clips of four speakers, and changed copies of some."
+    folder = tmp_path_factory.mktemp("split")
+    hiss = rng_for("hiss").standard_normal(int(1.2 * RATE)) * 0.02
+    waves = {str(i): nonsense(i) for i in range(8)}
+    waves |= {"same": nonsense(0), "late": np.pad(nonsense(1), (9000, 0)),
+              "cut": nonsense(2)[7000:],
+              "fast": soxr.resample(nonsense(3), 1.15 * RATE, RATE),
+              "slow": soxr.resample(nonsense(0), 0.85 * RATE, RATE),
+              "noisy": nonsense(1) + hiss.astype(np.float32)}
+    for name, wave in waves.items():
+        soundfile.write(folder / f"{name}.wav", wave, RATE)
+    (folder / "broken.wav").write_bytes(b"RIFF nothing")
+    return folder
+
+
+def table(folder: Path, *rows: str, header: str = "file,speaker,split") -> Path:
+    "A split on disk: clips 0-3 of a and b in train, 4-7 of c and d in test, and further rows."
+    own = [f"{i}.wav,{'aabbccdd'[i]},{'train' if i < 4 else 'test'}" for i in range(8)]
+    commas = "," * (header.count(",") - 2)
+    path = folder / f"split-{abs(hash((rows, header)))}.csv"
+    path.write_text("\n".join([header, *(r + commas for r in own), *rows]))
+    return path
+
+
+def asked(*arguments: str) -> tuple[int, str]:
+    "Status and output of the command."
+    done = CliRunner().invoke(app, ["audit", *arguments, "--jobs", "1"])
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.exit_code, done.stdout
+
+
+def test_a_clean_split_is_one_sentence(home: Path, corpus: Path) -> None:
+    status, text = asked(str(table(corpus)))
+    assert status == 0 and text.count("\n") == 1
+    assert "no speaker, clip or recording" in text
+
+
+def test_every_kind_of_copy_is_found_and_told(home: Path, corpus: Path) -> None:
+    names = "same", "late", "cut", "fast", "slow", "noisy"
+    path = table(corpus, *(f"{n}.wav,{n},test" for n in names), "broken.wav,e,test")
+    status, text = asked(str(path), "--json", "-o", str(home / "leaks.csv"))
+    found = json.loads(text)
+    pairs = {(leak["first"], leak["second"]): leak["what"] for leak in found["leaks"]}
+    assert status == 1 and not found["clean"]
+    assert {second: first for first, second in pairs} == {
+        f"{n}.wav": f"{i}.wav" for n, i in zip(names, (0, 1, 2, 3, 0, 1), strict=True)}
+    assert "1.15 times the speed" in pairs["3.wav", "fast.wav"]
+    assert "0.85 times the speed" in pairs["0.wav", "slow.wav"]
+    assert re.search(r"0\.3\d s later", pairs["2.wav", "cut.wav"])
+    assert "the same sound" in pairs["0.wav", "same.wav"]
+    assert len(found["unread"]) == 1 and "1 clip could not be read" in found["sentence"]
+    assert len(pd.read_csv(home / "leaks.csv")) == len(pairs)
+
+
+def test_what_the_table_says(home: Path, corpus: Path) -> None:
+    "Speakers, a file named twice, and what was generated from test clips or test speakers."
+    header = "file;speaker;split;synthetic;source;start;end"
+    rows = ["same.wav;A;test;;;;", "4.wav;c;train;;;0;1", "late.wav;x;train;true;5.wav;;",
+            "cut.wav;y;train;1;0.wav | d;;", "fast.wav;z;train;yes;;;", "noisy.wav;;train;;;;"]
+    own = [f"{i}.wav;{'aabbccdd'[i]};{'Train' if i < 4 else 'TEST'};;;;" for i in range(8)]
+    path = corpus / "said.csv"
+    path.write_text("\n".join([header, *own, *rows]))
+    audit = audit_split(read_split(path), sound=False)
+    what = audit.leaks.groupby("kind")["what"].apply(list).to_dict()
+    assert [w[:10] for w in what["speaker"]] == ["speaker a:", "speaker c:"]
+    assert len(what["clip"]) == 1 and what["clip"][0].startswith("4.wav is in")
+    assert [w.split(" of ")[0] for w in what["generated"]] == [
+        "late.wav in train was generated from 5.wav", "cut.wav in train was generated from d"]
+    assert "1 synthetic row without a source" in audit.sentence
+    assert "1 row left out" in audit.sentence
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("file,speaker\na.wav,x\n", "lacks the column split"),
+    ("file,speaker,split\na.wav,x,train\n", "one part"),
+    ("file,speaker,split\n,x,train\n", "no usable row")])
+def test_a_table_that_is_no_split(home: Path, text: str, said: str) -> None:
+    (home / "split.csv").write_text(text)
+    with pytest.raises(EmodiffError, match=said):
+        asked(str(home / "split.csv"), "--dry-run")
+    with pytest.raises(EmodiffError, match="ending of a report"):
+        asked(str(home / "split.csv"), "-o", "x.pdf")
+
+
+def test_the_tables_of_an_audformat_database(home: Path, corpus: Path) -> None:
+    folder = home / "db"
+    folder.mkdir()
+    (folder / "db.yaml").write_text("name: db\ntables:\n  a: {split_id: train}\n"
+                                    "  b: {split_id: test}\n")
+    for name, clips in (("a", (0, 1)), ("b", (1, 4))):
+        lines = [f"{corpus / str(i)}.wav,{i},sad" for i in clips]
+        (folder / f"db.{name}.csv").write_text("\n".join(["file,speaker,emotion", *lines]))
+    found = audit_split(read_split(folder), sound=False)
+    assert found.leaks["kind"].to_list() == ["speaker", "clip"]
+
+
+def test_recorded_speech(home: Path, shared: Path, tmp_path: Path) -> None:
+    "RAVDESS: a split by utterance, copies of two clips, and readings that are no copies."
+    rows = load_corpus("RAVDESS", shared / "corpora", None, ())
+    chosen = rows[rows["speaker"].isin(["01", "02", "13", "22"]) & (rows["emotion"] == "sad")]
+    chosen = chosen.reset_index(drop=True)
+    mixed = ["train" if i % 3 else "test" for i in range(len(chosen))]
+    by_speaker = np.where(chosen["speaker"].isin(["01", "02"]), "train", "test")
+    lines = pd.DataFrame({"file": chosen["path"], "speaker": chosen["speaker"]})
+    lines.assign(split=mixed).to_csv(tmp_path / "utterance.csv", index=False)
+    found = audit_split(read_split(tmp_path / "utterance.csv"), jobs=1)
+    # every speaker is found, and no reading of a sentence is taken for another of it
+    assert found.leaks["kind"].to_list() == ["speaker"] * 4
+    for name, change in {"fast": lambda w: soxr.resample(w, 1.12 * RATE, RATE),
+                         "later": lambda w: w[int(0.9 * RATE):]}.items():
+        wave, _ = soundfile.read(lines["file"][0 if name == "fast" else 1], dtype="float32")
+        soundfile.write(tmp_path / f"{name}.flac", change(wave), RATE)
+    more = pd.DataFrame({"file": ["fast.flac", "later.flac"], "speaker": "new", "split": "test"})
+    both = pd.concat([lines.assign(split=by_speaker), more])
+    both.to_csv(tmp_path / "speaker.csv", index=False)
+    found = audit_split(read_split(tmp_path / "speaker.csv"), jobs=1)
+    assert found.leaks["kind"].to_list() == ["copy", "copy"]
+    assert set(found.leaks["second"]) == {"fast.flac", "later.flac"}
