@@ -1,13 +1,15 @@
 """A plan on made-up speech, which several tests share: folds, pools, records of generators."""
 import numpy as np
 import pandas as pd
+import torch
 
 from emodiff.base.core import runs_dir
 from emodiff.base.settings import Settings, load_preset
+from emodiff.generator.checkpoints import write_tensors
 from emodiff.recognition.classifier import made_up_segments
 from emodiff.recognition.folds import Fold, loso_folds
 from emodiff.recognition.pools import shuffle_labels
-from emodiff.speech.segments import Segments
+from emodiff.speech.segments import Segments, contents, patches
 
 N = 64  # real segments, two per utterance, of four speakers
 
@@ -18,11 +20,17 @@ def smoke() -> Settings:
                        classifier={"steps": 30, "lr": 1e-2})
 
 
-def recorded(kind: str, key: str, table: pd.DataFrame) -> str:
-    "What a run of training leaves: its rows, below data/runs; returns the key."
+def recorded(kind: str, key: str, table: pd.DataFrame, heard: Segments | None = None) -> str:
+    "What a run of training leaves: rows below data/runs, and patches of `heard`; returns the key."
     path = runs_dir() / kind / key / "trained_on.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
-    table.drop(columns=["gender", "frames", "text", "path"]).to_csv(path, index=False)
+    rows = table.drop(columns=["gender", "frames", "text", "path"])
+    if heard is not None:
+        rows = rows.assign(content=contents(heard))
+        write_tensors(path.with_name("heard.safetensors"), {
+            "patches": torch.from_numpy(patches(heard)),
+            "frames": torch.from_numpy(heard.table["frames"].to_numpy(np.int64, copy=True))}, {})
+    rows.to_csv(path, index=False)
     return key
 
 

@@ -26,6 +26,7 @@ PLANTED = {
     "the clip under another name and speaker": ("training", "content"),
     "the same in validation": ("validation", "content"),
     "the same in the generator": ("generator twins", "content"),
+    "the clip three frames later, which only the generator heard": ("generator late", "content"),
     "a copy-synthesis of the clip": ("training", "speaker"),
     "the same for another speaker": ("training", "utterance"),
     "the same of its twin": ("training", "content"),
@@ -80,6 +81,7 @@ def planted(plan: MadeUpPlan) -> dict:
     bit = twin.mels.copy()
     bit.view(np.uint16)[0, 40, 5] ^= 1
     capitals = real.take(fold.test[:1]).table.assign(corpus="MADE UP", utterance="else")
+    later = Segments(np.roll(twin.mels, 3, 2), twin.table.assign(frames=twin.table["frames"] + 3))
     own, other = pools[group], real.mels[others.table.index[:1]][:, ::-1].copy()
     recorded("filter", "heard her", real.table)
     further = recorded("generator", "further", others.table)
@@ -98,6 +100,8 @@ def planted(plan: MadeUpPlan) -> dict:
             (replace(good, validation={"twin": np.arange(1)}), {**pools, "twin": twin}),
         "the same in the generator": with_group(synthetic_from(
             others, recorded("generator", "twins", twin.table)), twin=twin),
+        "the clip three frames later, which only the generator heard": with_group(
+            synthetic_from(others, recorded("generator", "late", later.table, later))),
         "a copy-synthesis of the clip":
             with_pool("copies", pools["copy-synthesis"].take(fold.test)),
         "the same for another speaker": with_pool("copies", copy),

@@ -347,7 +347,7 @@ def train_gan(
     run_steps(state, settings.training, folder, key, lambda: _gan_step(job, state),
               lambda: _gan_row(state), kind, "gan.lr or gan.critic_lr", device)
     weights = {n.removeprefix("generator."): v for n, v in state.ema.items()}
-    write_trained(state, folder, key, seed, settings, about, table, weights)
+    write_trained(state, folder, key, seed, settings, about, segments, table, weights)
     return folder
 
 # %% ../../nbs/02_generator/11_gan_training.ipynb #8c0cb1ba

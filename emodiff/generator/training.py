@@ -57,6 +57,7 @@ from .diffusion import Chain, losses, make_chain, q_sample
 from .likelihood import LossSecondMoment, bits_per_dimension
 from .prompts import Prompts, embed_prompts, phrases
 from .words import add_words
+from ..speech.segments import contents, patches
 
 # %% ../../nbs/02_generator/07_training.ipynb #b76de9cf
 class _RowOrder:
@@ -546,7 +547,8 @@ def write_trained(
     seed: int,
     settings: Settings,
     about: dict[str, Any],  # what else the configuration says
-    table: pd.DataFrame,  # the segments, with column 'part'
+    segments: Any,  # Segments: all that was trained on
+    table: pd.DataFrame,  # theirs, with column 'part'
     weights: dict[str, Tensor],  # averaged
     card: Callable[[dict[str, Any]], str] | None = None,  # the README, from the configuration
 ) -> None:
@@ -557,7 +559,11 @@ def write_trained(
     _write_history(state, folder)
     columns = [c for c in ("corpus", "speaker", "gender", "utterance", "segment", "emotion",
                            "synthetic", "part") if c in table]
-    write_text(folder / "trained_on.csv", table[columns].to_csv(index=False, lineterminator="\n"))
+    rows = table[columns].assign(content=contents(segments))
+    write_text(folder / "trained_on.csv", rows.to_csv(index=False, lineterminator="\n"))
+    frames = torch.from_numpy(segments.table["frames"].to_numpy(np.int64, copy=True))
+    write_tensors(folder / "heard.safetensors",  # to know these recordings again
+                  {"patches": torch.from_numpy(patches(segments)), "frames": frames}, {})
     if card:
         write_text(folder / "README.md", card(config))
     write_config(folder, config)
@@ -669,7 +675,8 @@ def train_generator(
                  **describe_training_set(table[seen], prompts),
                  **({"words": True} if words else {})}
         weights = state.net.state_dict() | state.ema  # the average, and the buffers
-        write_trained(state, folder, key, seed, settings, about, table, weights, model_card)
+        write_trained(state, folder, key, seed, settings, about, segments, table, weights,
+                      model_card)
     group.barrier()
     return folder
 

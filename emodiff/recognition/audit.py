@@ -16,6 +16,7 @@ import pandas as pd
 
 from ..base.core import EmodiffError, digest, runs_dir
 from ..base.settings import Settings
+from ..generator.checkpoints import read_tensors
 from .arms import says_leaky
 from .cells import Cell
 from .plan import run_plan
@@ -53,6 +54,7 @@ def _identities(
 def _twins(
     pools: dict[str, Segments],  # all that a plan knows
     tables: dict[str, pd.DataFrame],  # their manifests
+    heard: Mapping[str, tuple[np.ndarray, int]] | None = None,  # from `_heard_by`
 ) -> dict[str, str]:  # content -> the content that it nearly is; only where two are alike
     "Recordings that are nearly the same under different contents."
     from scipy.sparse import coo_matrix
@@ -67,9 +69,13 @@ def _twins(
         if fresh.any():
             parts.append(pool if fresh.all() else pool.take(fresh.to_numpy()))
         contents += table.loc[fresh, "content"].to_list()
-    # one pool alone is not copied: it may have gigabytes
-    whole = parts[0] if len(parts) == 1 else concat(parts) if parts else None
-    pairs = [] if whole is None else near_duplicates(whole)
+    whole = concat(parts) if parts else None
+    size = () if whole is None else (whole.mels.shape[1] // 5, whole.mels.shape[2] // 8)
+    others = {k: v for k, v in (heard or {}).items() if k not in contents and v[0].shape == size}
+    more = (np.stack([small for small, _ in others.values()]),
+            np.array([frames for _, frames in others.values()])) if others else None
+    pairs = [] if whole is None else near_duplicates(whole, heard=more)
+    contents += list(others)
     if whole is not None and "start" in whole.table:  # parts of one recording that share sound
         when = whole.table.fillna({"start": 0.0, "end": np.inf})
         pairs += overlapping_parts(zip(when["path"], when["start"], when["end"], strict=True))
@@ -145,6 +151,24 @@ def _generator_rows(key: str, given: dict[str, pd.DataFrame]) -> pd.DataFrame | 
         before = _generator_rows(earlier, given)  # of the generator that it was trained on from
         return None if before is None else pd.concat([before, rows], ignore_index=True)
     return None
+
+# %% ../../nbs/04_recognition/08_audit.ipynb #7a3e1301
+def _heard_by(
+    keys: Iterable[str],  # of generators
+) -> dict[str, tuple[np.ndarray, int]]:  # content -> patches (16, 32), valid frames
+    "The recordings that generators were trained on, as far as they kept them, to know them again."
+    out: dict[str, tuple[np.ndarray, int]] = {}
+    for key in keys:
+        for path in sorted(runs_dir().glob(f"*/{key}/heard.safetensors")):
+            rows = pd.read_csv(path.parent / "trained_on.csv", dtype=str, keep_default_na=False)
+            kept, _ = read_tensors(path)
+            out.update(zip(rows["content"], zip(kept["patches"].numpy(), kept["frames"].tolist(),
+                                                strict=True), strict=True))
+            record = path.parent / "run.json"
+            inputs = json.loads(record.read_text("utf-8"))["inputs"] if record.exists() else {}
+            out |= _heard_by(filter(None, [inputs.get("started_from")]))
+    return {content: heard for content, heard in out.items() if content}
+
 
 # %% ../../nbs/04_recognition/08_audit.ipynb #62bae9fd
 def _places(
@@ -268,7 +292,8 @@ def leak_audit(
             for key in table[name].unique() if key}
     records = {key: _generator_rows(key, trained_on or {}) for key in sorted(keys)}
     known = _numbered(_identities(
-        {**tables, **{k: t for k, t in records.items() if t is not None}}, _twins(pools, tables)))
+        {**tables, **{k: t for k, t in records.items() if t is not None}},
+        _twins(pools, tables, _heard_by(keys - set(trained_on or {})))))
     asked: dict[Any, list[dict[str, str]]] = {}
     leaks: list[dict[str, Any]] = []
     for names, parts in entries:

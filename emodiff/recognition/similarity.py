@@ -201,6 +201,7 @@ def _patterns(
     for tempo in tempos:
         y = F.interpolate(x, size=round(width / tempo), mode="linear")[:, :, :width]
         y = F.pad(y, (room, room + width - y.shape[2]))
+        y[:, :, :room] = (-1 - spectrum)[:, None]  # what begins later begins with silence
         y = F.avg_pool2d(y[:, None], (5, 8), (5, 1))[:, 0]
         for shift in shifts:
             yield F.normalize(y[:, :, room + shift: room + shift + width - 7: 8].flatten(1))
@@ -243,19 +244,34 @@ def memorisation(
 
     return median(synthetic) / median(held_out)
 
+# %% ../../nbs/04_recognition/02_similarity.ipynb #7a3e1210
+def _patterns_of(
+    small: np.ndarray,  # (N, 16, 32), from `speech.segments.patches`
+    frames: np.ndarray,  # (N,), the valid ones of each
+    spectrum: torch.Tensor,  # (80,), what is taken off
+) -> torch.Tensor:  # (N, 512) of length 1
+    "The patterns of unmoved segments, from their patches."
+    start = torch.arange(small.shape[2]) * 8
+    valid = (torch.from_numpy(frames)[:, None] - start).clamp(0, 8) / 8  # (N, 32)
+    taken = spectrum.view(-1, 5).mean(1)[:, None] * valid[:, None]
+    return F.normalize((torch.from_numpy(small).float() - taken).flatten(1))
+
+
 # %% ../../nbs/04_recognition/02_similarity.ipynb #2b7e1201
 def near_duplicates(
     segments: Segments,  # N segments
     shift: int = 8,  # frames by which one may begin later than the other
     limit: float = 0.12,  # distance of patterns below which two are the same recording
-) -> list[tuple[int, int]]:  # pairs of row numbers, the lower one first
+    heard: tuple[np.ndarray, np.ndarray] | None = None,  # patches, frames of M more recordings
+) -> list[tuple[int, int]]:  # pairs of row numbers, the lower one first; from N on: of `heard`
     "Segments that are one recording: a bit changed, a few frames cut off."
     from scipy.linalg import eigh
     from scipy.spatial import cKDTree
 
     spectrum, found = _mean_spectrum(segments), set()
     blocks = np.array_split(np.arange(len(segments)), len(segments) // 256 + 1)
-    known = torch.cat([next(_patterns(segments.take(rows), spectrum)) for rows in blocks])
+    known = torch.cat([next(_patterns(segments.take(rows), spectrum)) for rows in blocks]
+                      + ([_patterns_of(*heard, spectrum)] if heard else []))
     # |P a - P b| <= |a - b| for a projection P: where few axes tell two apart, they are no pair
     size = known.shape[1]
     square = (known.T @ known).double().numpy()
