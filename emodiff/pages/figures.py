@@ -84,6 +84,9 @@ def plot_learning(
     synthesis: Synthesis,  # of the generator
 ) -> Any:  # a matplotlib Figure
     "The learning curve of a generator: the loss and its parts, and the loss by timestep."
+    import matplotlib.pyplot as plt
+
+    plt.close(plt.figure())  # a notebook learns to show figures when its first one is made
     return plot_history(synthesis.generator.folder)
 
 # %% ../../nbs/09_pages/04_figures.ipynb #ce1f7f80
