@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import io
 import pkgutil
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 
@@ -15,7 +16,7 @@ THIRD = ["torch", "torch._dynamo", "pandas", "scipy.signal", "scipy.stats", "sea
 
 
 def _warm() -> None:
-    "Import the package, load its encoder of prompts and draw a picture."
+    "Import the package, hash its code, load its encoder of prompts and draw a picture."
     for name in THIRD:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
@@ -24,8 +25,11 @@ def _warm() -> None:
     for module in pkgutil.walk_packages(emodiff.__path__, "emodiff."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
+    from emodiff.base.cache import code_version
     from emodiff.generator.prompts import load_encoder
 
+    folder = Path(emodiff.__path__[0])  # syntax trees are kept: the run cache hashes them
+    code_version(*(p.relative_to(folder).with_suffix("").as_posix() for p in folder.glob("*/*.py")))
     tokenizer, model = load_encoder()
     model(**tokenizer("Nothing is trained here.", return_tensors="pt"))
     figure, axis = plt.subplots()

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import soundfile
 import soxr
+from forked import run_python
 from voice import babble, write_clips
 
 from emodiff.base.core import digest, error_message
@@ -62,11 +63,14 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     return write_clips(tmp_path_factory.mktemp("speech") / "clips", 80)
 
 
-def start_prepare(folder: Path, home: Path, last: int = 0) -> subprocess.Popen:
+def prepared(folder: Path, home: Path, last: int = 0) -> subprocess.CompletedProcess[str]:
     "A process that prepares the clips of a folder and is killed at its step `last`."
     env = {**os.environ, "EMODIFF_HOME": str(home), "EMODIFF_PROGRESS": "text"}
-    return subprocess.Popen([sys.executable, "-c", PREPARE, str(folder), str(last)], env=env,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    if last:
+        return run_python("-c", PREPARE, folder, last, env=env)
+    # a fresh interpreter: another hash seed must not matter to the bytes
+    return subprocess.run([sys.executable, "-c", PREPARE, str(folder), "0"], env=env,
+                          capture_output=True, text=True)
 
 
 def outcome(home: Path) -> dict[str, str]:
@@ -79,9 +83,9 @@ def outcome(home: Path) -> dict[str, str]:
 def whole(clips: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     "What a run leaves that nobody kills."
     home = tmp_path_factory.mktemp("whole")
-    out, err = (process := start_prepare(Path(clips["path"][0]).parent, home)).communicate()
-    assert process.returncode == 0, err.decode()
-    assert int(out) > 30  # more steps than the tests kill at
+    done = prepared(Path(clips["path"][0]).parent, home)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 30  # more steps than the tests kill at
     return outcome(home)
 
 
@@ -89,18 +93,16 @@ def whole(clips: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> dict
 def test_a_killed_run_continues_to_the_same_bytes(clips, whole, tmp_path, last):
     "kill -9 at a step, then half-written ends of both files: the next run repairs all."
     folder = Path(clips["path"][0]).parent
-    process = start_prepare(folder, tmp_path, last)
-    _, err = process.communicate()
-    assert process.returncode == -signal.SIGKILL, err.decode()
+    done = prepared(folder, tmp_path, last)
+    assert done.returncode == -signal.SIGKILL, done.stderr
     part, = (tmp_path / "data/runs/features").glob("*.part")
     if (part / "journal.jsonl").exists():  # as if killed in the midst of writing, and worse
         with (part / "mels.npy").open("ab") as f, (part / "journal.jsonl").open("ab") as g:
             f.write(b"half a Mel")
             g.write(b'{"clips": [[3')
     (part / ".mels-half.npy").write_bytes(b"x")
-    process = start_prepare(folder, tmp_path)
-    _, err = process.communicate()
-    assert process.returncode == 0, err.decode()
+    done = prepared(folder, tmp_path)
+    assert done.returncode == 0, done.stderr
     assert outcome(tmp_path) == whole
 
 
