@@ -114,7 +114,7 @@ DRAWN: dict[str, Callable[[Path], Any]] = {
     "fig1, one step": lambda _: diffusion((0,)),
     "fig2": lambda _: figures.plot_mel_pairs(speech(TWELVE), speech(TWELVE[:11]))[0],
     "fig2, one emotion": lambda _: figures.plot_mel_pairs(speech(TWELVE[:1]), speech(TWELVE))[0],
-    "fig3": lambda _: confusions(TWELVE, ARMS[:3]),
+    "fig3": lambda _: confusions(TWELVE, ARMS[1:3]),
     "fig3, one arm": lambda _: confusions(("angry", "happy", "neutral", "sad"), ARMS[1:2]),
     "fig3, five arms": lambda _: confusions(("angry", "happy", "neutral", "sad"),
                                             figures.FIG3_ARMS),
