@@ -165,7 +165,7 @@ def plot_ways(trial: WayTrial) -> Any:  # a matplotlib Figure
              xlabel="gain over nothing in points of UAR, 95 % interval")
     axis.axvline(0, color="0.3", lw=1)
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(fontsize=8, frameon=False, loc="best")
+    figure.legend(fontsize=8, frameon=False, loc="outside upper right", ncols=4)
     return figure
 
 # %% ../../nbs/07_augment/04_report.ipynb #4c9e0004

@@ -141,6 +141,12 @@ def _cost(rest: UserSpeech, request: Request, settings: Settings) -> pd.DataFram
     plan = count_work(table, r.per_emotion, settings, test)
     return estimate_cost(plan, measured_rates(settings, r.vocoder, r.device), settings, r.device)
 
+# %% ../../nbs/07_augment/05_run.ipynb #9d4f000c
+def _speaks(request: Request) -> bool:
+    "Whether a vocoder may be needed."
+    return not _compares(request) or any(
+        way.source not in ("", "duplicated") for way in chosen_ways(request.ways))
+
 # %% ../../nbs/07_augment/05_run.ipynb #19963956
 def estimate(
     source: Path | str, request: Request, settings: Settings,
@@ -162,7 +168,7 @@ def estimate(
         log(line)
     cost = _cost(rest, request, settings)
     log(cost_sentence(cost, request.device))
-    if not request.vocoder:
+    if not request.vocoder and _speaks(request):
         log("no vocoder named: Griffin-Lim speaks, which sounds hollow; name a HiFi-GAN for "
             "speech worth listening to")
     folder = data_dir()
