@@ -170,6 +170,7 @@ def way_cost(
              "time is that of synthetic speech",
              bool(w.generators) * (train + w.delivered * rates["sample"] + waves),
              0.13 * w.delivered),
-            ("report", "tables, figures, sound samples", 10 + bool(w.generators) * 24 * rates["wave"], 4)]
+            ("report", "tables, figures, sound samples",
+             10 + bool(w.generators) * 24 * rates["wave"], 4)]
     table = pd.DataFrame(rows, columns=["stage", "what", "seconds", "MB"])
     return table[(table["stage"] != "generators") | (w.generators > 0)].reset_index(drop=True)
