@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ARMS_JUDGED', 'Submission', 'read_submission', 'Submitted', 'hear_submission', 'judge_settings', 'judge_cells',
-           'judged_arms', 'fidelity_rows', 'usefulness_rows', 'sound_rows', 'Judgement', 'judge_speech',
+           'judged_arms', 'fidelity_rows', 'usefulness_rows', 'sound_rows', 'Judgement', 'judge_speech', 'copy_finding',
            'fidelity_finding', 'findings']
 
 # %% ../../nbs/07_augment/08_judge.ipynb #7a080002
@@ -361,7 +361,9 @@ def judge_speech(
                      sound_rows(speech, settings, model, judges, english, device))
 
 # %% ../../nbs/07_augment/08_judge.ipynb #7a080026
-def _copy_finding(j: Judgement) -> list[str]:
+def copy_finding(
+    j: Judgement,
+) -> list[str]:  # one sentence, or none
     "Whether theirs recites real recordings."
     whole = j.speech.theirs.table["utterance"].nunique()
     copied = j.speech.copies["theirs"].nunique()
@@ -441,5 +443,5 @@ def findings(
         first = j.speech.faults[0]
         few = [f"{counted(len(j.speech.faults), 'row')} could not be "
                f"used, the first: {first['file']}: {first['fault']}."]
-    return [*_copy_finding(j), *fidelity_finding(j), *_likeness_findings(j), *_use_finding(j),
+    return [*copy_finding(j), *fidelity_finding(j), *_likeness_findings(j), *_use_finding(j),
             *few]
