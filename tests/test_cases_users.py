@@ -338,8 +338,8 @@ def test_u10_wrong_parameters_of_chapter_07(line: str, word: str) -> None:
 
 def test_u10_what_is_no_number_of_utterances(home: Path) -> None:
     "`-p per_emotion -1`, and a mapping that is none."
-    values = dict(preset="smoke", table="x.csv", ways="", per_emotion=-1, held_out="", out_dir="", vocoder="",
-                  seeds=0, device="cpu", mapping="", emotions="", root="", encoding="",
+    values = dict(preset="smoke", table="x.csv", ways="", per_emotion=-1, held_out="", out_dir="",
+                  vocoder="", seeds=0, device="cpu", mapping="", emotions="", root="", encoding="",
                   database_table="")
     assert "per_emotion" in error_message(asked_for, values)
     assert "LABEL=EMOTION" in error_message(asked_for, {**values, "mapping": "Wut"})

@@ -11,9 +11,8 @@ import contextlib
 import functools
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import isfinite
 from typing import Any
-
-import numpy as np
 
 # %% ../../nbs/00_base/03_style.ipynb #5a1e0006
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -109,8 +108,10 @@ def aside(
     i: int,  # which curve, from 0
     n: int,  # of how many
     log: bool = False,  # the axis is logarithmic
-) -> np.ndarray:  # the places of this curve
+) -> Any:  # the places of this curve
     "The places of one of several curves, a little apart from those of the others."
+    import numpy as np  # here, as the command line must start without it
+
     x, step = np.asarray(x, float), i - (n - 1) / 2
     return x * 1.06 ** step if log else x + step * 0.015 * (np.ptp(x) or 1)
 
@@ -151,14 +152,14 @@ def forest(
 ) -> None:
     "Draw values with their intervals, and write both beside them."
     for y, (value, a, b) in enumerate(zip(values, low, high, strict=True)):
-        if np.isfinite([a, b]).all():
+        if isfinite(a) and isfinite(b):
             axis.plot([a, b], [y, y], color="0.45", lw=1.5, solid_capstyle="butt", zorder=1)
         axis.plot(value, y, marks[y] if marks else "o", color=COLOURS[0], zorder=2)
-        said = f"{value:{form}}" if np.isfinite(value) else "n/a"
-        if np.isfinite([a, b]).all():
+        said = f"{value:{form}}" if isfinite(value) else "n/a"
+        if isfinite(a) and isfinite(b):
             said += f" [{a:{form}}, {b:{form}}]"
         axis.annotate(said, (1, y), (4, 0), axis.get_yaxis_transform(), "offset points",
                       fontsize=7, va="center")
     axis.axvline(line, color="0.6", lw=1, zorder=0)
-    axis.set_yticks(np.arange(len(names)), [broken(name, room, 8) for name in names])
+    axis.set_yticks(range(len(names)), [broken(name, room, 8) for name in names])
     axis.set_ylim(len(names) - 0.5, -0.5)
