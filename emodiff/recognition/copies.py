@@ -199,7 +199,7 @@ def _aligned(
 # %% ../../nbs/04_recognition/18_copies.ipynb #4c18001f
 _SPEEDS = (0.8, 0.85, 0.9, 0.95)
 _WAYS = ((1.0, True), *((s, pitch) for s in _SPEEDS for pitch in (True, False)))
-COPY_LIMIT = 0.9  # of the likeness, from which two are one recording; see 07_augment/07_split_audit
+COPY_LIMIT = 0.9  # of the likeness, from which two are one recording; see 07_augment/09_split_audit
 
 
 def _asked_windows(
