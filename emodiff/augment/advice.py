@@ -81,7 +81,7 @@ def _group_speech(
 class HeldOutTrial:
     "A test on held-out speakers."
     predictions: pd.DataFrame  # from `run_plan`: one row per utterance, arm and seed
-    uar: pd.DataFrame  # from `summarise`: one row per arm; the linear judge's beside it
+    uar: pd.DataFrame  # from `summarise`: one row per arm, with the linear judge's UAR
     generators: tuple[str, ...]  # keys of the generators that it used
 
 # %% ../../nbs/07_augment/02_advice.ipynb #c5818e8f
@@ -93,7 +93,7 @@ def held_out_trial(
     seed: int = 0,  # of the generators
     log: Callable[[str], None] = print,  # is given 'recognisers' when they begin
 ) -> HeldOutTrial:
-    "What synthetic speech adds on speakers whom nothing has met."
+    "What synthetic speech adds on speakers whom neither recogniser nor generator has met."
     speakers = real.table["speaker"].nunique()
     p = replace(settings.protocol, groups=min(settings.protocol.groups, speakers),
                 share=share, shares=(), arms=TEST_ARMS)
@@ -132,11 +132,11 @@ def no_advice(why: str) -> Advice:
 
 # %% ../../nbs/07_augment/02_advice.ipynb #f1500b01
 def signed_points(value: float) -> str:
-    "Points of UAR with their sign; nothing has none."
+    "Points of UAR with their sign; what rounds to zero has none."
     return "0.0" if abs(value) < 0.05 else f"{value:+.1f}"
 
 # %% ../../nbs/07_augment/02_advice.ipynb #dd1782b3
-FEW_SPEAKERS = 10  # held out, below which it is said how large a gain would have to be
+FEW_SPEAKERS = 10  # held out; with fewer it is said how large a gain would have to be
 
 
 def advise(

@@ -61,14 +61,14 @@ def told_before(
     said, speakers = [*speech.notes, *_label_notes(speech)], table["speaker"].nunique()
     if len(speech.rejected):
         first = speech.rejected.iloc[0]
-        said.append(f"rejected first: {first['file']}: {first['fault']}; {first['fix']}")
+        said.append(f"the first rejected row: {first['file']}: {first['fault']}; {first['fix']}")
     if why := untestable(table) if test else "":
         said.append(f"no advice will be given: {why}")
     elif test and speakers < FEWEST_SPEAKERS:
         said.append(f"no advice will be given: with {counted(speakers, 'speaker')} to hold out a "
                     f"gain may well be chance; bring at least {FEWEST_SPEAKERS}")
     if not (table["gender"] != "").any():
-        said.append("no row names a gender, so the prompts go without")
+        said.append("no row names a gender, so the prompts name none")
     longest = f.frames * f.hop / f.sampling_rate
     if long := int((table["seconds"] > longest).sum()):
         said.append(f"{long} of {counted(len(table), 'utterance')} are longer than {longest:.2f} s;"
@@ -191,7 +191,7 @@ def estimate_cost(
 
 # %% ../../nbs/07_augment/01_cost.ipynb #7833abb0
 def duration_text(seconds: float) -> str:
-    "A time for people."
+    "A time as text: seconds, minutes or hours."
     return (f"{max(1, round(seconds))} s" if seconds < 90 else f"{seconds / 60:.0f} min"
             if seconds < 5400 else f"{seconds / 3600:.1f} h")
 

@@ -123,15 +123,15 @@ _JUDGE_PAGE = """<ul>{% for text in findings %}<li>{{ text }}</li>{% endfor %}</
 <p>Recognisers learn from real speech. A clip of theirs is judged by one that has not met its
 speaker; so is real speech.</p>{% if sound %}<h3>By judges of the sound</h3>{{ sound }}{% endif %}
 <h2>Is it of use?</h2>{{ figure }}{{ arms }}{{ claims }}
-<p>Everything is tested on real speakers who were held out. Clips that bear a held-out speaker's
+<p>Everything is tested on real speakers who were held out. Clips that have a held-out speaker's
 name, name their clips as source, or are copies of their recordings were left out of training.
 Whether their generator heard held-out speakers otherwise cannot be seen in clips: if it did, these
 gains are too high. {{ rule }}</p>
 <h2>How close is it, and is it new?</h2>{{ similarity }}
-<p>Below 'synthetic' stand the yardsticks: a repetition by the same person, real speech blurred, the
-mean of other speakers, and one Mel for every prompt. A distance that these reach says nothing.
-Memorisation is 1 where clips are as far from training clips as unseen real ones are, and near 0 for
-copies. {{ n }} of theirs are copies of real recordings.</p>
+<p>The rows below 'synthetic' are for comparison: a repetition by the same person, real speech
+blurred, the mean of other speakers, and one Mel for every prompt. A distance that these reach says
+nothing. Memorisation is 1 where clips are as far from training clips as unseen real ones are, and
+near 0 for copies. {{ n }} of theirs are copies of real recordings.</p>
 {% if copies %}{{ copies }}{% endif %}
 {% if faults %}<h2>What could not be used</h2>{{ faults }}{% endif %}"""
 

@@ -134,7 +134,7 @@ def _judge_fold(
     pools: dict[str, StoredPool],
     settings: Settings, device: str, vocoder: str, root: str,
 ) -> Run:  # its folder holds predictions.csv
-    "What the further recognisers say of a fold's cells, from the run cache or heard now."
+    "Predictions of the further recognisers for a fold's cells, from the run cache or made now."
     os.environ["EMODIFF_HOME"] = root  # a worker may have been started elsewhere
 
     def make(folder: Path) -> None:
@@ -158,7 +158,7 @@ def _judge_fold(
 def _judged(
     cells: list[Cell], pools: dict[str, Segments], settings: Settings, device: str, vocoder: str,
 ) -> pd.DataFrame:  # predictions; column recogniser
-    "What the further recognisers say of all cells, fold by fold in parallel."
+    "Predictions of the further recognisers for all cells, the folds in parallel."
     from joblib import Parallel, delayed
 
     folds: dict[str, list[Cell]] = {}
@@ -180,7 +180,7 @@ def _judged(
 def _heard(
     cells: list[Cell], pools: dict[str, Segments], settings: Settings, device: str, vocoder: str,
 ) -> pd.DataFrame:  # one row per utterance, cell and recogniser
-    "What every recogniser says of the cells."
+    "Predictions of every recogniser for the cells."
     first = run_audited_plan(cells, pools, settings, device, "the test of the ways")
     return pd.concat([first.assign(recogniser="CNN-BLSTM", fold=first["fold"].astype(str)),
                       _judged(cells, pools, settings, device, vocoder)], ignore_index=True)
@@ -188,7 +188,7 @@ def _heard(
 # %% ../../nbs/07_augment/04_nested.ipynb #6b1c0040
 def decided_by(
     predictions: pd.DataFrame,  # column recogniser
-    recogniser: str = "",  # that decides; '' = all alike
+    recogniser: str = "",  # that decides; '' = all together
 ) -> pd.DataFrame:
     "The predictions that count."
     if not recogniser:
@@ -206,6 +206,7 @@ def inner_gains(
     outer = pair.sum(axis=1) - inner["speaker"].map(groups)
     scores = {(g, way): 100 * uar(rows) for (g, way), rows in inner.groupby([outer, "arm"])}
     table = pd.Series(scores).unstack()
+    # g_a(w) = UAR(w) - UAR(nothing)
     return table.sub(table[NOTHING], axis=0)
 
 # %% ../../nbs/07_augment/04_nested.ipynb #6b1c0019
@@ -253,7 +254,7 @@ def confirm(
 ) -> pd.DataFrame:  # from `judge`: the chosen way; whether synthetic speech adds to the best plain
     "What the choices gain on speakers that did not choose."
     base = outer[outer["arm"].isin([NOTHING, REPETITION])]
-    # three rounds say little about how generators vary: the other generated ways say it too
+    # three rounds tell little about how generators vary: other generated ways help to estimate it
     lent = outer[(outer["generator"] >= 0) & (outer["arm"] != BOTH)]
     mine = picked(outer, [c.way for c in choices], CHOSEN)
     table = pd.concat([base, mine, lent])
@@ -320,7 +321,7 @@ class WayTrial:
     each: pd.DataFrame  # from `confirm_each`
     ways: tuple[Way, ...] = ()
     generators: tuple[str, ...] = ()  # keys
-    recogniser: str = ""  # that decided; '' = all alike
+    recogniser: str = ""  # that decided; '' = all together
 
     @property
     def best(self) -> Way:
@@ -339,7 +340,7 @@ class WayTrial:
 
     @property
     def speakers(self) -> int:
-        "Held out once each."
+        "How many speakers were held out, once each."
         return self.outer["speaker"].nunique()
 
 # %% ../../nbs/07_augment/04_nested.ipynb #6b1c0028
@@ -349,7 +350,7 @@ def weigh(
     groups: dict[str, int],  # of the speakers
     ways: tuple[Way, ...],
     generators: tuple[str, ...] = (),  # keys
-    recogniser: str = "",  # that decides; '' = all alike
+    recogniser: str = "",  # that decides; '' = all together
 ) -> WayTrial:
     "Choose on inner speakers, confirm on outer ones."
     gains = inner_gains(decided_by(inner, recogniser), groups)
@@ -379,8 +380,8 @@ def _synthetic_part(trial: WayTrial) -> str:
     return f"; synthetic speech on top of {known[trial.final.plain].words} {said[row['verdict']]}"
 
 # %% ../../nbs/07_augment/04_nested.ipynb #6b1c0045
-def _quarrel(trial: WayTrial) -> str:
-    "Recognisers that contradict one another, as a part of the sentence."
+def _disagreement(trial: WayTrial) -> str:
+    "That the recognisers contradict one another, as a part of the sentence."
     e = trial.each
     good = (e["low"] > 0).any() and (e["gain"] < 0).any()
     bad = (e["high"] < 0).any() and (e["gain"] > 0).any()
@@ -403,7 +404,7 @@ def advise_way(
     by = f" by the {trial.recogniser} recogniser" if trial.recogniser else ""
     words, amount = trial.best.words, f"{_amount(row)} points of UAR on {n}{by}"
     gains = trial.confirmed[["against", "gain", "low", "high"]]
-    more = _synthetic_part(trial) + _quarrel(trial)
+    more = _synthetic_part(trial) + _disagreement(trial)
     if trial.way.name != NOTHING:
         return Advice(f"{words[0].upper()}{words[1:]}: {amount}{agreed}{more}.", "use it", gains)
     said = {"equivalent": f"is equivalent to nothing within {MARGIN:g} ({amount})",
@@ -462,10 +463,10 @@ def way_trial(
     device: str = "cpu",
     vocoder: str = "",  # of what a frozen speech model hears
     seed: int = 0,  # of the first generator
-    recogniser: str = "",  # that decides; '' = all alike
+    recogniser: str = "",  # that decides; '' = all together
     log: Callable[[str], None] = print,  # is given 'choice' and 'confirmation' when they begin
 ) -> WayTrial:
-    "Compare ways on speakers whom neither recognisers nor generators nor the choice have met."
+    "Compare ways on speakers that neither recognisers, generators nor the choice have met."
     if (n := real.table["speaker"].nunique()) < GROUPS:
         raise EmodiffError(f"{counted(n, 'speaker')} cannot be put into {GROUPS} groups; bring at "
                            f"least {GROUPS}.")

@@ -107,11 +107,11 @@ _TRIAL = """<h2>Does it help?</h2>
 {% if not figure %}<p>That was not tested. Compare recognisers on speakers that are not in the table
 before you rely on this speech.</p>{% else %}
 {{ figure }}{{ arms }}
-<p>Each of {{ n }} was held out once. Nothing had met them: neither the recogniser nor the
-generator that made its synthetic speech (a leak audit passed). All recognisers took the same number
-of optimiser steps ({{ steps }}), {{ seeds }} each; the control says what mere repetition
+<p>Each of {{ n }} was held out once. Neither the recogniser nor the generator that
+made its synthetic speech had met them (a leak audit passed). All recognisers took the same number
+of optimiser steps ({{ steps }}), {{ seeds }} each; the control shows what mere repetition
 brings. Intervals are over speakers. The linear judge is a logistic regression on band statistics: a
-gain that only one of the two judges sees is that judge's. {{ few }}</p>
+gain that only one of the two judges sees may be peculiar to that judge. {{ few }}</p>
 <details><summary>UAR % of each held-out speaker</summary>{{ folds }}</details>{% endif %}"""
 
 
@@ -172,10 +172,10 @@ def plot_ways(trial: WayTrial) -> Any:  # a matplotlib Figure
 _WAYS = """<h2>What helps?</h2>{{ figure }}{{ ranking }}
 <p>Gains over nothing in points of UAR on {{ n }}, each held out once, with 95 % intervals over
 speakers, recogniser seeds and generators. All ways took the same number of optimiser steps
-({{ steps }}). Nothing had met the speakers that a gain was measured on: neither recognisers nor
-generators (a leak audit passed), nor the choice. The first of a ranking was lucky as well as good,
-so <strong>the advice does not rest on this table</strong>: it rests on what was chosen without the
-speakers it is measured on.</p>
+({{ steps }}). No recogniser and no generator had met the speakers that a gain was measured on
+(a leak audit passed), and they took no part in the choice. The largest of several gains is biased
+upwards, so <strong>the advice does not rest on this table</strong>: it rests on what was chosen
+without the speakers it is measured on.</p>
 <h3>Chosen on inner speakers, confirmed on outer ones</h3>{{ choices }}{{ confirmed }}{{ each }}
 <p>The speakers are in four groups. For each, the other three chose the way that gained most on
 them, by recognisers that had heard neither group; then the group measured that way. p is corrected
@@ -208,7 +208,7 @@ def _ways_part(trial: WayTrial, settings: Settings) -> Markup:
 
 # %% ../../nbs/07_augment/07_report.ipynb #e48535c8
 def memorisation_text(
-    value: float,  # 1: as far from heard clips as unseen real speech is
+    value: float,  # 1: as far from the clips it has heard as unseen real speech is
 ) -> str:
     "What a number for memorisation means."
     if np.isnan(value):

@@ -63,7 +63,7 @@ from ..speech.segments import Segments
 from ..speech.tables import clean_cell, parse_mapping
 
 # %% ../../nbs/07_augment/08_run.ipynb #2dc096d5
-_FEWEST_CLIPS = 10  # utterances below which nothing can be learnt, and none kept back
+_FEWEST_CLIPS = 10  # utterances; with fewer there is no training, and none to hold back
 
 
 def _set_aside(
@@ -154,7 +154,7 @@ def estimate(
     log: Callable[[str], None] = print, out: Path | str | None = None,
     encoding: str = "", table: str = "", emotions: tuple[str, ...] = (),
 ) -> tuple[pd.DataFrame, UserSpeech]:  # the cost by stage; what was read
-    "Read the table and say what augmenting it will cost, and what it will not bring."
+    "Read the table and say what augmenting it will cost, and what it cannot tell."
     speech = read_speech(source, mapping, root, encoding, table, emotions)
     rest, _ = _set_aside(speech, request.held_out)
     log(speech.count())
@@ -169,8 +169,8 @@ def estimate(
     cost = _cost(rest, request, settings)
     log(cost_sentence(cost, request.device))
     if not request.vocoder and _speaks(request):
-        log("no vocoder named: Griffin-Lim speaks, which sounds hollow; name a HiFi-GAN for "
-            "speech worth listening to")
+        log("no vocoder named: unless the hub's cache has the default HiFi-GAN, Griffin-Lim "
+            "speaks, which sounds hollow; name a HiFi-GAN for speech worth listening to")
     folder = data_dir()
     free = shutil.disk_usage(next(p for p in (folder, *folder.parents) if p.exists())).free / 1e6
     if free < cost["MB"].sum():
@@ -180,7 +180,7 @@ def estimate(
 
 # %% ../../nbs/07_augment/08_run.ipynb #4ef24eca
 class _Stages:
-    "Says which stage begins and how long it is to the end."
+    "Says which stage begins and how much time is left."
 
     def __init__(self, cost: pd.DataFrame, log: Callable[[str], None]):
         "The clock starts now."

@@ -43,7 +43,7 @@ def standin_csv(
 class Request:
     "What is asked of `augment`."
     per_emotion: CountOrZero = 200  # utterances to make of each emotion; 0 = as many as there are
-    vocoder: str = ""  # a HiFi-GAN's folder or hub name; '' = Griffin-Lim
+    vocoder: str = ""  # a HiFi-GAN's folder or hub name; '' = see `chosen_vocoder`
     device: str = "cpu"  # 'cpu' or 'cuda'
     seed: CountOrZero = 0
     kind: Literal["wav", "flac"] = "wav"  # of the sound files
@@ -51,7 +51,7 @@ class Request:
     held_out: Names = ()  # speakers kept out of everything
     ways: Names = ("synthetic",)  # to be compared; () = all; 'synthetic' alone is not compared
     database: bool = False  # an audformat database beside the table
-    recogniser: Literal["", "CNN-BLSTM", "linear", "frozen"] = ""  # decides; '' = all alike
+    recogniser: Literal["", "CNN-BLSTM", "linear", "frozen"] = ""  # decides; '' = all together
 
 # %% ../../nbs/07_augment/00_source.ipynb #d21873a6
 _REJECTED = ("file", "fault", "fix")  # columns

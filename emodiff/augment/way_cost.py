@@ -32,7 +32,7 @@ def sample_speech(
     table: pd.DataFrame,  # a manifest: path, speaker, emotion, seconds
     settings: Features,
     most: int = 32,  # clips
-) -> tuple[Segments, float]:  # their segments; of each clip in the mean
+) -> tuple[Segments, float]:  # their segments; mean number per clip
     "Some clips of a corpus as segments."
     mels, rows = [], []
     order = rng_for("cost sample").permutation(len(table))
@@ -57,7 +57,7 @@ class WayWork:
     seconds: float  # of speech
     segments: int  # real ones
     generators: int  # of the test
-    tested: float  # samples of the test, those of guidance 2 twice: they take two passes
+    tested: float  # samples of the test; those of guidance 2 count twice, as they take two passes
     first: int  # recognisers that choose
     second: int  # recognisers that confirm
     delivered: int  # utterances, at most
@@ -68,7 +68,7 @@ def count_ways(
     ways: tuple[Way, ...],
     per_emotion: int,  # utterances of each emotion to be delivered
     settings: Settings,
-    each: float = 1.0,  # segments of a clip, from `sample_speech`
+    each: float = 1.0,  # segments per clip, from `sample_speech`
 ) -> WayWork:
     "Count the work from the table alone."
     work = count_work(table, per_emotion, settings, False)
@@ -104,7 +104,7 @@ def _rates_here(
     from emodiff.recognition.classifier import train_classifier
     from emodiff.recognition.linear import linear_predictions
 
-    short = replace(settings.classifier, steps=12)  # what begins a training weighs little then
+    short = replace(settings.classifier, steps=12)  # what happens once weighs little then
     cells, many = _trial_cells(ways, few, n)
     with torch_threads(1), contextlib.redirect_stderr(io.StringIO()):  # no progress bars
         rates = dict(measured_rates(settings, vocoder, device))
