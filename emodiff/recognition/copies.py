@@ -33,7 +33,7 @@ def joined_mels(
 # %% ../../nbs/04_recognition/18_copies.ipynb #4c18000a
 @functools.lru_cache(maxsize=512)
 def _source_bands(speed: float, bands: int, top: float = 8000.0) -> tuple[np.ndarray, np.ndarray]:
-    "Where each band is read from when speech is played at a speed: the band below, and the rest."
+    "Where each band is read from at another speed: the band below, and the fraction above it."
     mel = np.linspace(0, hz_to_mel(np.array([top]))[0], bands + 2)[1:-1]
     at = np.interp(hz_to_mel(mel_to_hz(mel) / speed), mel, np.arange(bands))
     low = np.minimum(at.astype(int), bands - 2)
@@ -83,7 +83,7 @@ def _loud_starts(
     mel: np.ndarray,  # float32 (80, n)
     count: int = 4,
 ) -> np.ndarray:  # at most `count` frames
-    "Windows to ask about: spread over the louder half, where noise is weakest."
+    "Windows to look up: spread over those with at least half the largest loudness."
     total = np.pad(np.exp(3.5 * mel[:_BANDS]).sum(0).cumsum(), (1, 0))
     power = total[_SPAN:] - total[:-_SPAN]
     loud = np.flatnonzero(power >= power.max() / 2)
@@ -123,7 +123,7 @@ class _WindowIndex:
         prints: np.ndarray,  # (Q, 14), projected
         limit: float = 0.45,  # beyond which a window is not looked at
     ) -> list[tuple[float, int, int, int]]:  # distance, query, utterance, frame; nearest first
-        "The eight windows nearest to each query, nearly: up to half as far again is accepted."
+        "About the eight nearest windows of each query; one up to 1.5 times as far may be returned."
         far, at = self.tree.query(prints, k=min(8, self.tree.n), eps=0.5,
                                   distance_upper_bound=limit)
         far, at = far.reshape(len(prints), -1), at.reshape(len(prints), -1)
@@ -135,7 +135,7 @@ class _WindowIndex:
 
 # %% ../../nbs/04_recognition/18_copies.ipynb #4c180017
 def _laid_over(x: np.ndarray, y: np.ndarray, offset: int) -> tuple[np.ndarray, ...]:
-    "What of x and y overlaps; nothing where it is too short to say something."
+    "The overlap of x and y; nothing where it is too short for a comparison."
     start, end = max(0, -offset), min(x.shape[1], y.shape[1] - offset)
     shorter = min(x.shape[1], y.shape[1])
     if end - start < min(0.9 * shorter, max(0.75 * _SPAN, shorter / 2)):
@@ -144,7 +144,7 @@ def _laid_over(x: np.ndarray, y: np.ndarray, offset: int) -> tuple[np.ndarray, .
 
 # %% ../../nbs/04_recognition/18_copies.ipynb #4c180018
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    "Of two arrays without their rows' means."
+    "Correlation of two arrays without their rows' means."
     a, b = (x - x.mean(1, keepdims=True) for x in (a, b))
     return float((a * b).sum() / math.sqrt(max(1e-12, (a * a).sum() * (b * b).sum())))
 
@@ -167,7 +167,7 @@ def sound_likeness(
 
 # %% ../../nbs/04_recognition/18_copies.ipynb #4c18001c
 def _aligned(
-    x: np.ndarray,  # is played at another speed
+    x: np.ndarray,  # this one is played at another speed
     y: np.ndarray,  # stays
     way: tuple[float, bool],  # speed, and whether the pitch goes with it
     here: int,  # a frame in x, so played
@@ -206,7 +206,7 @@ def _asked_windows(
     mel: np.ndarray,  # float32 (80, n)
     axes: np.ndarray,  # of `_main_axes`
 ) -> tuple[list[tuple[tuple[float, bool], int]], np.ndarray]:  # way and start; (Q, 14)
-    "The windows of an utterance at all speeds."
+    "The windows of an utterance in all versions."
     where, prints = [], []
     for way in _WAYS:
         sound = _at_least_a_window(played_at(mel, *way))
@@ -249,7 +249,7 @@ def find_copies(
     mels: Sequence[np.ndarray],  # N utterances in [-1, 1], float32 (80, n) each
     groups: Sequence[str],  # (N,) pairs of different groups are looked for
     limit: float = COPY_LIMIT,  # of the likeness
-) -> list[Copy]:  # the likest first
+) -> list[Copy]:  # by likeness, largest first
     "Utterances that are one recording: shifted, at 0.8 to 1.2 times the speed, or with noise."
     names, found = np.asarray(groups, str), dict[tuple[int, int], Copy]()
     if len(np.unique(names)) < 2:
