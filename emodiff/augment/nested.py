@@ -25,6 +25,7 @@ from ..base.cache import NotCachedError, Run, cached_run, only_cached
 from ..base.core import EmodiffError, digest, home, one_of, progress
 from ..base.settings import Settings, replace, to_dict
 from ..base.workers import worker_backend
+from ..generator.vocoder import vocoder_key
 from ..recognition.arms import VARIED
 from ..recognition.audit import run_audited_plan
 from ..recognition.cells import Cell, within_cells
@@ -145,14 +146,17 @@ def _judge_fold(
         rows = [table.assign(recogniser=name) for name, table in heard.items()]
         pd.concat(rows).to_csv(folder / "predictions.csv", index=False, float_format="%.6g")
 
+    frozen = settings.protocol.frozen
     parts = [[c.names(), list(c.augment), c.generator, c.group,
               [[k, n, digest(np.asarray(v, np.int64).tobytes())]
                for k, used in c.parts().items() for n, v in sorted(used.items())]] for c in cells]
     return cached_run("judges", {
-        "cells": parts, "pools": {n: p.digest for n, p in pools.items()}, "vocoder": vocoder,
-        "frozen": settings.protocol.frozen, "mixup": settings.classifier.mixup,
+        "cells": parts, "pools": {n: p.digest for n, p in pools.items()},
+        "vocoder": vocoder_key(vocoder), "frozen": frozen and vocoder_key(frozen),
+        "mixup": settings.classifier.mixup,
         "features": to_dict(settings.features)}, make,
-        ["recognition.linear", "recognition.augmentation", "recognition.similarity"])
+        ["recognition.linear", "recognition.augmentation", "recognition.similarity",
+         "recognition.judges", "recognition.experiments:further_judges"])
 
 # %% ../../nbs/07_augment/04_nested.ipynb #6b1c0013
 def _judged(

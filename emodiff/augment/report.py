@@ -28,6 +28,7 @@ from .nested import WayTrial
 from .source import Request, UserSpeech
 from ..base.core import write_json, write_text
 from ..base.settings import Settings
+from ..base.style import broken, forest, series, side_legend, styled
 from ..pages.html import figure_html, fill, page_html, table_html
 from ..pages.listening import describe_samples, matched_pairs, sample_rows
 from ..recognition.folds import unheard_utterances
@@ -66,31 +67,22 @@ _ARM_LABELS = {"real": "real", "duplicated real": "real, repeated",
                "real + synthetic": "real + synthetic"}  # in a figure
 
 
+@styled
 def plot_trial(trial: HeldOutTrial, advice: Advice) -> Any:  # a matplotlib Figure
     "UAR of the arms, and the two paired differences, with their intervals."
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8.6, 2.2), layout="constrained")
+    figure = Figure(figsize=(9.5, 1.9), layout="constrained")
     left, right = figure.subplots(1, 2)
-    more = [f"over {_ARM_LABELS[name]}" for name in advice.gains["against"]]
-    for axis, names, at, low, high in (
-            (left, [_ARM_LABELS[a] for a in trial.uar["arm"]],
-             *(trial.uar[c] for c in ("uar", "low", "high"))),
-            (right, more, *(advice.gains[c] for c in ("gain", "low", "high")))):
-        y = -np.arange(len(names))
-        if not np.isnan(low).any():
-            axis.hlines(y, low, high, color="#457b9d", lw=3, alpha=0.5)
-        axis.plot(at, y, "o", color="#1d3557", ms=7)
-        axis.set(yticks=y, yticklabels=list(names), ylim=(0.6 - len(names), 0.6))
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(axis="x", alpha=0.3)
-    chance = 100 / trial.predictions["emotion"].nunique()
-    left.axvline(chance, color="0.5", lw=1, ls=":")
-    left.annotate("chance", (chance, 0.45), fontsize=7, color="0.4", ha="left")
-    left.set_xlabel("UAR on held-out speakers (%), 95 % interval", fontsize=9)
-    right.axvline(0, color="0.3", lw=1)
-    right.set_xlabel("gain of real + synthetic in points of UAR", fontsize=9)
+    found, gains = trial.uar, advice.gains
+    forest(left, [_ARM_LABELS[a] for a in found["arm"]], found["uar"], found["low"],
+           found["high"], form="z.1f", line=100 / trial.predictions["emotion"].nunique())
+    left.set(xlabel="UAR on held-out speakers (%), 95 % interval; line: chance")
+    forest(right, [f"over {_ARM_LABELS[name]}" for name in gains["against"]], gains["gain"],
+           gains["low"], gains["high"])
+    right.set(xlabel="gain of real + synthetic in points of UAR")
     return figure
+
 
 # %% ../../nbs/07_augment/07_report.ipynb #b418db29
 def _interval_text(
@@ -144,29 +136,29 @@ def _trial_part(trial: HeldOutTrial | None, advice: Advice, settings: Settings) 
                 folds=table_html(folds.rename(columns={"fold": "speaker", **what})))
 
 # %% ../../nbs/07_augment/07_report.ipynb #4c9e0002
+@styled
 def plot_ways(trial: WayTrial) -> Any:  # a matplotlib Figure
     "Each way's gain over nothing on the outer speakers, with its interval, by recogniser."
     from matplotlib.figure import Figure
 
     table = trial.ranking
     names = [c.removesuffix(" gain") for c in table if c.endswith(" gain") and c != "inner gain"]
+    labels = ["mean of all", *names]
     figure = Figure(figsize=(8.6, 1.2 + 0.34 * len(table)), layout="constrained")
-    axis, step = figure.subplots(), 0.22
-    marks = zip(["mean of all", *names], ["gain", *[f"{n} gain" for n in names]],
-                ["#1d3557", "#e76f51", "#2a9d8f", "#8d99ae"], "osD^", strict=False)
-    for i, (label, column, colour, mark) in enumerate(marks):
-        y = -np.arange(len(table)) - (i - len(names) / 2) * step
-        start = column.removesuffix("gain")
-        low, high = (table[f"{start}{k}"] for k in ("low", "high"))
-        if not low.isna().any():
-            axis.hlines(y, low, high, color=colour, lw=2, alpha=0.5)
-        axis.plot(table[column], y, mark, color=colour, ms=5, label=label)
-    axis.set(yticks=-np.arange(len(table)), yticklabels=table["way"].to_list(),
-             xlabel="gain over nothing in points of UAR, 95 % interval")
-    axis.axvline(0, color="0.3", lw=1)
-    axis.spines[["top", "right"]].set_visible(False)
-    figure.legend(fontsize=8, frameon=False, loc="outside upper right", ncols=4)
+    axis: Any = figure.subplots()
+    row, apart = np.arange(len(table)), 0.22
+    for i, (label, look) in enumerate(series(labels).items()):
+        start = f"{label} " if i else ""
+        value, low, high = (table[f"{start}{k}"] for k in ("gain", "low", "high"))
+        y = row + (i - len(names) / 2) * apart
+        axis.errorbar(value, y, xerr=[value - low, high - value], ls="", label=label, **look)
+    axis.set_yticks(row, [broken(way, 2.2, 8) for way in table["way"]])
+    axis.set(ylim=(len(table) - 0.5, -0.5), xlabel="gain over nothing in points of UAR, 95 % "
+                                                   "interval")
+    axis.axvline(0, color="0.6", lw=1, zorder=0)
+    side_legend(figure, axis, "recogniser")
     return figure
+
 
 # %% ../../nbs/07_augment/07_report.ipynb #4c9e0004
 _WAYS = """<h2>What helps?</h2>{{ figure }}{{ ranking }}

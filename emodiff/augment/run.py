@@ -57,7 +57,7 @@ from emodiff.base.settings import (
     split_list,
     to_dict,
 )
-from ..generator.vocoder import vocoder_key
+from ..generator.vocoder import chosen_vocoder, vocoder_key
 from ..speech.corpora import as_path, counted, printable
 from ..speech.segments import Segments
 from ..speech.tables import clean_cell, parse_mapping
@@ -168,9 +168,9 @@ def estimate(
         log(line)
     cost = _cost(rest, request, settings)
     log(cost_sentence(cost, request.device))
-    if not request.vocoder and _speaks(request):
-        log("no vocoder named: unless the hub's cache has the default HiFi-GAN, Griffin-Lim "
-            "speaks, which sounds hollow; name a HiFi-GAN for speech worth listening to")
+    if not request.vocoder and _speaks(request) and not chosen_vocoder():
+        log("no vocoder named: Griffin-Lim speaks, which sounds hollow; name a HiFi-GAN for "
+            "speech worth listening to")
     folder = data_dir()
     free = shutil.disk_usage(next(p for p in (folder, *folder.parents) if p.exists())).free / 1e6
     if free < cost["MB"].sum():

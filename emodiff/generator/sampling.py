@@ -187,14 +187,14 @@ class Generator:
     device: str = "cpu"  # where the network is
     config: dict[str, Any] = field(default_factory=dict)  # its config.json; empty: not from disk
     folder: Path | None = None  # that it was loaded from
-    vocoder: Path | str = ""  # a HiFi-GAN's folder or hub name; '' = Griffin-Lim
+    vocoder: Path | str = ""  # a HiFi-GAN's folder or hub name; '' = see `chosen_vocoder`
 
     @classmethod
     def from_pretrained(
         cls,
         name: Path | str = "demo",  # a generator's folder, its name on the hub, or 'demo'
         device: str = "cpu",  # 'cpu', 'cuda' or 'auto'
-        vocoder: Path | str = "",  # a HiFi-GAN's folder or hub name; '' = Griffin-Lim
+        vocoder: Path | str = "",  # a HiFi-GAN's folder or hub name; '' = see `chosen_vocoder`
         **options: Any,  # of the hub: revision, cache_dir, token, local_files_only
     ) -> "Generator":
         "A generator, from its folder or from the hub."

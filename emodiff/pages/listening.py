@@ -94,7 +94,7 @@ def sample_rows(
     pairs: pd.DataFrame,  # from `matched_pairs`
     real: Segments,
     synthetic: Segments,
-    vocoder: Path | str,  # a HiFi-GAN's folder or hub name; '' = Griffin-Lim
+    vocoder: Path | str,  # a HiFi-GAN's folder or hub name; '' = see `chosen_vocoder`
     settings: Settings,  # its features
     device: str,  # 'cpu' or 'cuda'
     licence: Licence,  # what may be played
@@ -123,7 +123,7 @@ def sample_rows(
 # %% ../../nbs/09_pages/01_listening.ipynb #e8cdf68b
 def describe_samples(
     settings: Settings,  # of the generator
-    vocoder: Path | str,  # a HiFi-GAN's folder or hub name; '' = Griffin-Lim
+    vocoder: Path | str,  # a HiFi-GAN's folder or hub name; '' = see `chosen_vocoder`
 ) -> str:  # text, not HTML
     "How the samples were made, in two sentences."
     t, s = settings.training, settings.sampling
@@ -152,7 +152,7 @@ def listening_page(
     folder: Path | str,  # gets index.html
     real: Segments,  # a corpus
     synthetic: Segments,  # with prompts of that corpus
-    vocoder: Path | str,  # a HiFi-GAN's folder or hub name; '' = Griffin-Lim
+    vocoder: Path | str,  # a HiFi-GAN's folder or hub name; '' = see `chosen_vocoder`
     settings: Settings,  # said on the page; its features
     standin: bool = False,  # the speech is that of a stand-in corpus
     device: str = "cpu",  # 'cpu' or 'cuda'

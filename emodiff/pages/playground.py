@@ -330,7 +330,7 @@ class Playground:
 # %% ../../nbs/09_pages/03_playground.ipynb #9f12804e
 def playground(
     source: Path | str = "demo",  # a generator's folder, or 'demo'
-    vocoder: Path | str = "",  # a HiFi-GAN's folder or hub name; '' = Griffin-Lim
+    vocoder: Path | str = "",  # a HiFi-GAN's folder or hub name; '' = see `chosen_vocoder`
     device: str = "auto",  # 'auto', 'cpu' or 'cuda'
 ) -> Any:  # a Playground; where there is no generator, a widget that says so
     "A generator to play with in JupyterLab."

@@ -73,7 +73,7 @@ def compared_speech(
     real: Segments,  # a corpus
     settings: Settings,  # of everything
     device: str = "cpu",  # 'cpu' or 'cuda'
-    vocoder: str = "",  # of the copy-synthesis; '' = Griffin-Lim
+    vocoder: str = "",  # of the copy-synthesis; '' = see `chosen_vocoder`
     gans: tuple[str, ...] = (),  # of GANS; empty: those of the preset's arms
     copies: int = 24,  # unheard segments at most behind the copy-synthesis; 2 or more
 ) -> ComparedSpeech:
@@ -113,7 +113,7 @@ def judged_table(
     speech: ComparedSpeech,
     settings: Settings,  # features
     judges: str,  # of JUDGES, e.g. 'emotion, words', or 'all'; '' = none
-    vocoder: str = "",  # of all that is heard; '' = Griffin-Lim
+    vocoder: str = "",  # of all that is heard; '' = see `chosen_vocoder`
     device: str = "cpu",  # 'cpu' or 'cuda'
 ) -> pd.DataFrame:  # from `judged_sound`; empty without judges
     "What judges of the sound hear in the speech of Table 1."
@@ -182,7 +182,7 @@ def further_judges(
     pools: dict[str, Segments],  # where their rows point
     settings: Settings,  # of mixup; the frozen model, if there is one
     device: str = "cpu",  # 'cpu' or 'cuda'
-    vocoder: str = "",  # of what the frozen model hears; '' = Griffin-Lim
+    vocoder: str = "",  # of what the frozen model hears; '' = see `chosen_vocoder`
 ) -> dict[str, pd.DataFrame]:  # 'linear', and 'frozen' where one is named -> predictions
     "What the judges beside the CNN-BLSTM say of every cell."
     alpha = settings.classifier.mixup
@@ -197,7 +197,7 @@ def within_corpus(
     real: Segments,  # a corpus
     settings: Settings,  # of everything; the arms, shares and fractions are the protocol's
     device: str = "cpu",  # 'cpu' or 'cuda'
-    vocoder: str = "",  # of the arm copy-synthesis; '' = Griffin-Lim
+    vocoder: str = "",  # of the arm copy-synthesis; '' = see `chosen_vocoder`
 ) -> Experiment:  # 'within', 'share' and 'scarce'
     "Leave-one-speaker-out recognition: the cells of Table 2 and the curves beside it."
     protocol, arms = settings.protocol, chosen_arms(settings.protocol.arms)
@@ -223,7 +223,7 @@ def cross_corpus(
     adapted: list[Segments],  # corpora of Fig. 4
     settings: Settings,  # of everything; the arms are the protocol's
     device: str = "cpu",  # 'cpu' or 'cuda'
-    vocoder: str = "",  # of the arm copy-synthesis; '' = Griffin-Lim
+    vocoder: str = "",  # of the arm copy-synthesis; '' = see `chosen_vocoder`
 ) -> Experiment:  # 'cross' and 'adapt'
     "Trained on one corpus, tested on others: the cells of Table 3 and Fig. 4."
     protocol = settings.protocol

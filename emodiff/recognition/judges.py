@@ -54,7 +54,7 @@ def _package(judge: str) -> Any:
 # %% ../../nbs/04_recognition/13_judges.ipynb #2b7e130b
 def spoken(
     segments: Segments,  # N segments
-    vocoder: Path | str,  # a HiFi-GAN's folder or hub name; '' = Griffin-Lim
+    vocoder: Path | str,  # a HiFi-GAN's folder or hub name; '' = see `chosen_vocoder`
     settings: Settings,  # its features
     device: str = "cpu",  # 'cpu' or 'cuda'
 ) -> list[np.ndarray]:  # N float32 waves at 16 kHz
@@ -101,7 +101,7 @@ def frozen_embeddings(
 # %% ../../nbs/04_recognition/13_judges.ipynb #2b7e1332
 def frozen_listener(
     model: Path | str,  # of `frozen_embeddings`
-    vocoder: Path | str,  # a HiFi-GAN's folder or hub name; '' = Griffin-Lim
+    vocoder: Path | str,  # a HiFi-GAN's folder or hub name; '' = see `chosen_vocoder`
     settings: Settings,  # features
     device: str = "cpu",  # 'cpu' or 'cuda'
 ) -> Callable[[Segments], np.ndarray]:  # segments to (N, width), for `linear_predictions`
@@ -197,7 +197,7 @@ def judged_sound(
     seen: Segments,  # real; what the judges of emotion and speaker are trained on
     kinds: dict[str, Segments],  # name -> speech; real unseen speech is the mark
     settings: Settings,  # features
-    vocoder: Path | str = "",  # a HiFi-GAN's folder or hub name; '' = Griffin-Lim
+    vocoder: Path | str = "",  # a HiFi-GAN's folder or hub name; '' = see `chosen_vocoder`
     judges: tuple[str, ...] | None = None,  # of JUDGES; None: those that are installed
     model: Path | str = "",  # a frozen speech model, as a further judge of emotion; '' = none
     english: bool = True,  # False: nobody judges the words

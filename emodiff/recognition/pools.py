@@ -369,7 +369,7 @@ def group_pools(
     arms: Iterable[Arm],  # from `chosen_arms`
     settings: Settings,  # of everything
     device: str = "cpu",  # 'cpu' or 'cuda'
-    vocoder: str = "",  # of the copy-synthesis; '' = Griffin-Lim
+    vocoder: str = "",  # of the copy-synthesis; '' = see `chosen_vocoder`
 ) -> dict[str, Segments]:  # for `within_cells`
     "The pools of Table 2: one per source and speaker group. Only what the arms need is made."
     pools = _copied(real, arms, settings, device, vocoder)
@@ -387,7 +387,7 @@ def whole_pools(
     arms: Iterable[Arm],  # from `chosen_arms`
     settings: Settings,  # of everything
     device: str = "cpu",  # 'cpu' or 'cuda'
-    vocoder: str = "",  # of the copy-synthesis; '' = Griffin-Lim
+    vocoder: str = "",  # of the copy-synthesis; '' = see `chosen_vocoder`
 ) -> dict[str, Segments]:  # for `cross_cells` and `adaptation_cells`
     "The pools of Table 3 and Fig. 4 that belong to the source corpus: one per source."
     pools = _copied(real, arms, settings, device, vocoder)
