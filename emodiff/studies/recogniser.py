@@ -64,6 +64,8 @@ def recogniser_variants(
     return {
         "section 5.2": PLAIN, "+ standardised bands": scaled, "+ statistics pooling": pooled,
         "+ regularisation: the preset": {}, "with band statistics": {"shortcut": True},
+        "with band statistics, weight decay": {"shortcut": True, "weight_decay": 0.01},
+        "weight decay": {"weight_decay": 0.01},
         "bands not standardised": {"standardise": False}, "mean pooling": {"pool": "mean"},
         "strides 4, 2, 2": {"strides": (4, 2, 2)}, "strides 2, 2, 2": {"strides": (2, 2, 2)},
         "one BLSTM layer": {"lstm_layers": 1},
