@@ -295,7 +295,7 @@ def test_u08_labels_beyond_the_four_are_kept_or_named(tmp_path: Path, clips: Pat
     assert cut.skipped == 8 and "passed over: fear (4 rows), surprise (4 rows)" in told
     mels = np.zeros((8, 80, 256), np.float16)
     real = Segments(mels, cut.manifest.assign(segment=0, frames=9, synthetic=False))
-    page = _corpus_part(cut, real, real)
+    page = _corpus_part(cut, real, real.table)
     assert "<td>fear</td>" in page and "passed over" in page
     misspelt = write_table(tmp_path / "m.csv", [*rows[1:], "s0e0.wav,S0,f,angyr,"])
     assert "'angyr' has 1 usable row" in error_message(read_speech, misspelt, None, clips)

@@ -93,7 +93,7 @@ def test_six_emotions_from_a_table_to_a_page(home: Path, table: Path) -> None:
     assert emotions_of(predictions) == SIX
     assert [c for c in summarise(predictions, SMOKE.protocol) if "радость" in c] == [
         "recall_радость"]
-    assert len(plot_mel_pairs(real, made)[0].axes) == 12
+    assert len(plot_mel_pairs(real, made)[0].axes) == 13  # and a colour bar
     page = listening_page(home / "page", real, made, "", SMOKE, speakers=1).read_text("utf-8")
     assert all(emotion in page for emotion in SIX)
 

@@ -120,7 +120,8 @@ def newest_checkpoint(
     return None
 
 # %% ../../nbs/02_generator/06_checkpoints.ipynb #2b7f0a10
-_TRAINED = ("model.safetensors", "history.csv", "trained_on.csv")  # beside config.json
+_TRAINED = ("model.safetensors", "history.csv", "trained_on.csv",
+            "heard.safetensors")  # beside config.json
 
 
 def write_config(folder: Path, config: dict[str, Any]) -> None:
