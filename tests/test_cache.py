@@ -1,6 +1,7 @@
 """The run cache survives kills, damage and two makers at once."""
 import errno
 import json
+import re
 import subprocess
 import sys
 import warnings
@@ -9,6 +10,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from forked import run_python
 
 from emodiff.base.cache import (
     NotCachedError,
@@ -21,7 +23,7 @@ from emodiff.base.cache import (
     read_array,
     write_array,
 )
-from emodiff.base.core import atomic, error_message, runs_dir, write_json, write_text
+from emodiff.base.core import atomic, disk_fault, error_message, runs_dir, write_json, write_text
 
 MAKER = """
 import os, sys, time
@@ -141,6 +143,39 @@ def test_a_record_and_an_array_know_whether_they_are_whole(tmp_path: Path) -> No
                 assert read_array(path) is None, at
 
 
+FULL = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+import torch
+from emodiff.base.core import atomic, error_message
+from emodiff.generator.checkpoints import write_tensors
+from emodiff.generator.vocoder import write_wav
+noise = np.random.default_rng(0).uniform(-1, 1, 40_000).astype(np.float32)
+def save(path):
+    with atomic(path) as tmp, tmp.open("wb") as f:
+        np.save(f, noise)
+resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))  # no file may be larger
+for name, write in {"a.npy": save, "a.flac": lambda path: write_wav(noise, path),
+                    "a.safetensors": lambda path: write_tensors(
+                        path, {"x": torch.from_numpy(noise)}, {})}.items():
+    print(error_message(write, Path(sys.argv[1]) / name))
+"""
+
+
+def test_what_libraries_say_of_a_short_write_is_one_sentence(tmp_path: Path) -> None:
+    "NumPy, soundfile and safetensors have words of their own for it, without the file's name."
+    done = run_python("-c", FULL, tmp_path)
+    assert done.returncode == 0, done.stderr
+    for name, line in zip(("a.npy", "a.flac", "a.safetensors"), done.stdout.splitlines(),
+                          strict=True):
+        assert re.fullmatch(rf"cannot write {re.escape(str(tmp_path / name))}: (No space left on "
+                            r"device|File too large); free space .* write to\.", line), line
+    assert not list(tmp_path.iterdir())
+    fake = OSError(errno.ENOSPC, "No space left on device")
+    assert disk_fault(OSError("593920 requested and 419776 written")) == disk_fault(fake)
+
+
 def test_a_disk_that_cannot_be_written_to_is_one_sentence(home: Path, monkeypatch) -> None:
     def full(folder: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -148,6 +183,9 @@ def test_a_disk_that_cannot_be_written_to_is_one_sentence(home: Path, monkeypatc
     assert "No space left on device" in error_message(cached_run, "test", {"a": 1}, full)
     with pytest.raises(FileNotFoundError):  # a reader's own file is no matter of the disk
         cached_run("test", {"a": 1}, lambda folder: open("/no/such/file"))
+    short = mock.Mock(side_effect=OSError("593920 requested and 419776 written"))  # of np.save
+    assert "(No space left on device); free space" in error_message(
+        cached_run, "test", {"a": 1}, short)
     run = cached_run("test", {"a": 1}, make)
 
     def refuse(*_: object) -> None:

@@ -15,6 +15,7 @@ import functools
 import hashlib
 import io
 import json
+import os
 import shutil
 import time
 import warnings
@@ -23,7 +24,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .core import EmodiffError, atomic, digest, home, package_dir, runs_dir, write_json
+from emodiff.base.core import (
+    EmodiffError,
+    atomic,
+    digest,
+    disk_fault,
+    home,
+    package_dir,
+    runs_dir,
+    write_json,
+)
 
 if TYPE_CHECKING:  # NumPy is imported where it is used: help must come at once
     import numpy as np
@@ -184,9 +194,10 @@ def disk_errors(
         yield
     except OSError as e:
         name = str(e.filename or place or home())
-        if e.errno not in _DISK or place and not name.startswith(str(place)):
+        full = disk_fault(e) == os.strerror(errno.ENOSPC)  # also where the number is missing
+        if not (full or e.errno in _DISK) or place and not name.startswith(str(place)):
             raise
-        raise EmodiffError(f"cannot write {name} ({e.strerror}); free space, or choose a folder "
+        raise EmodiffError(f"cannot write {name} ({disk_fault(e)}); free space, or choose a folder "
                            "that you may read and write (EMODIFF_HOME names the home), and run "
                            "it again: it will continue.") from e
     except RuntimeError as e:

@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['EmodiffError', 'one_of', 'error_message', 'home', 'data_dir', 'runs_dir', 'figures_dir', 'shown_path', 'in_test',
-           'temporary_home', 'atomic', 'sweep', 'write_text', 'write_json', 'seed_for', 'rng_for', 'digest',
-           'package_dir', 'targets', 'pick_device', 'pick_precision', 'pick_compile', 'to_device', 'torch_threads',
-           'call_seconds', 'seconds_per_call', 'peak_memory', 'progress', 'versions']
+           'temporary_home', 'disk_fault', 'atomic', 'sweep', 'write_text', 'write_json', 'seed_for', 'rng_for',
+           'digest', 'package_dir', 'targets', 'pick_device', 'pick_precision', 'pick_compile', 'to_device',
+           'torch_threads', 'call_seconds', 'seconds_per_call', 'peak_memory', 'progress', 'versions']
 
 # %% ../../nbs/00_base/00_core.ipynb #c9dcf960
 import atexit
 import contextlib
+import errno
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -114,6 +115,19 @@ def temporary_home() -> Path:
     os.environ["EMODIFF_HOME"] = folder.name
     return Path(folder.name).resolve()
 
+# %% ../../nbs/00_base/00_core.ipynb #265162f8
+def disk_fault(
+    e: OSError,  # raised where a file was written
+) -> str:  # e.g. 'No space left on device'
+    "Why a file could not be written, in the system's words."
+    if e.strerror:
+        return e.strerror
+    # NumPy says how much was written, safetensors has the number of the error in its text
+    number = re.search(r"os error (\d+)", str(e))
+    if number or re.search(r"\d+ requested and \d+ written", str(e)):
+        return os.strerror(int(number[1]) if number else errno.ENOSPC)
+    return str(e)
+
 # %% ../../nbs/00_base/00_core.ipynb #265162fa
 @contextlib.contextmanager
 def atomic(path: Path | str) -> Iterator[Path]:
@@ -124,7 +138,7 @@ def atomic(path: Path | str) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}-{_writer()}.",
                                         suffix=path.suffix, dir=path.parent)
     except OSError as e:
-        raise EmodiffError(f"cannot write {path}: {e.strerror}; free space or choose a folder "
+        raise EmodiffError(f"cannot write {path}: {disk_fault(e)}; free space or choose a folder "
                            "that you may write to.") from e
     os.close(handle)
     tmp = Path(name)
@@ -133,8 +147,8 @@ def atomic(path: Path | str) -> Iterator[Path]:
         tmp.chmod(0o666 & ~_umask())
         tmp.replace(path)
     except OSError as e:
-        raise EmodiffError(f"cannot write {path}: {e.strerror or e}; free space or choose a "
-                           "folder that you may write to.") from e
+        raise EmodiffError(f"cannot write {path}: {disk_fault(e)}; free space or choose a folder "
+                           "that you may write to.") from e
     finally:
         tmp.unlink(missing_ok=True)
 

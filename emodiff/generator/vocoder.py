@@ -8,6 +8,7 @@ __all__ = ['NAMED_VOCODER', 'GRIFFIN_LIM', 'VOCODER_CODE', 'chosen_vocoder', 'lo
 
 # %% ../../nbs/02_generator/08_vocoder.ipynb #d5b21ad5
 import functools
+import io
 import math
 import pickle
 import re
@@ -261,17 +262,19 @@ def write_wav(
     path = Path(path)
     one_of("ending of an audio file", path.suffix, [".wav", ".flac"])
     pcm = np.round(np.clip(samples, -1, 1) * 32767).astype("<i2")
-    with atomic(path) as tmp:
-        if path.suffix == ".wav":
-            with wave.open(str(tmp), "wb") as file:
-                file.setnchannels(1)
-                file.setsampwidth(2)
-                file.setframerate(sampling_rate)
-                file.writeframes(pcm.tobytes())
-        else:
-            import soundfile
+    data = io.BytesIO()  # of a full disk, soundfile says no more than 'System error'
+    if path.suffix == ".wav":
+        with wave.open(data, "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(sampling_rate)
+            file.writeframes(pcm.tobytes())
+    else:
+        import soundfile
 
-            soundfile.write(tmp, pcm, sampling_rate, subtype="PCM_16", format="FLAC")
+        soundfile.write(data, pcm, sampling_rate, subtype="PCM_16", format="FLAC")
+    with atomic(path) as tmp:
+        tmp.write_bytes(data.getbuffer())
     return path
 
 # %% ../../nbs/02_generator/08_vocoder.ipynb #81e188b2
