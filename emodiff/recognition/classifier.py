@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['made_up_segments', 'CnnBlstm', 'predict_segments', 'posteriors', 'emotions_of', 'predict', 'confusion', 'recalls',
-           'uar', 'Batch', 'shuffled_batches', 'train_classifier']
+           'uar', 'Batch', 'shuffled_batches', 'like_length_batches', 'train_classifier']
 
 # %% ../../nbs/04_recognition/00_classifier.ipynb #1041993b
 from collections.abc import Callable, Iterator
@@ -320,6 +320,23 @@ def shuffled_batches(
         rows, order = order[:size], order[size:]
         yield rows
 
+# %% ../../nbs/04_recognition/00_classifier.ipynb #3f1c9a02
+def like_length_batches(
+    frames: np.ndarray,  # of each row, (n,)
+    size: int,  # rows per batch
+    steps: int,  # batches
+    rng: np.random.Generator,
+    window: int = 8,  # batches whose rows are sorted together
+) -> Iterator[np.ndarray]:  # row numbers
+    "`shuffled_batches` whose rows are of like length, so that little of a batch is padding."
+    window = max(1, min(window, len(frames) // size))
+    groups = -(-steps // window)
+    for i, group in enumerate(shuffled_batches(len(frames), window * size, groups, rng)):
+        parts = np.array_split(group[np.argsort(frames[group], kind="stable")], window)
+        for part in rng.permutation(window)[: steps - i * window]:
+            yield parts[part]
+
+
 # %% ../../nbs/04_recognition/00_classifier.ipynb #9cf2443d
 class _BestWeights:
     "Keeps the weights of the best evaluation, where there is a validation set."
@@ -380,7 +397,8 @@ def train_classifier(
             optimiser, lambda i: 0.5 + 0.5 * np.cos(np.pi * i / steps) if settings.decay else 1.0)
         rng = rng_for("classifier batches", seed)
         chosen = _BestWeights(net, validation, settings, steps, device)
-        for step, rows in enumerate(shuffled_batches(len(train), settings.batch, steps, rng), 1):
+        batches = like_length_batches(frames.numpy(), settings.batch, steps, rng)
+        for step, rows in enumerate(batches, 1):
             there = to_device(torch.from_numpy(rows), device)
             batch = Batch(x[there].float(), frames[rows], target[there])
             batch = transform(batch, rng) if transform else batch

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['PLAIN', 'development_cells', 'confirmation_cells', 'recogniser_variants', 'recogniser_table', 'search_recogniser',
-           'confirm_recogniser', 'plot_recognisers']
+           'search_corpora', 'mean_over_corpora', 'confirm_recogniser', 'plot_recognisers']
 
 # %% ../../nbs/06_studies/03_recogniser.ipynb #2b7e1503
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,27 +52,34 @@ def confirmation_cells(
 
 # %% ../../nbs/06_studies/03_recogniser.ipynb #2b7e150b
 PLAIN = {"standardise": False, "pool": "mean", "shortcut": False, "label_smoothing": 0.0,
-         "head_dropout": 0.0}  # what section 5.2 says and no more
+         "head_dropout": 0.0, "weight_decay": 0.0}  # what section 5.2 says and no more
 
 
 def recogniser_variants(
     settings: Classifier,  # of the preset
 ) -> dict[str, dict[str, Any]]:  # name -> changes of the preset's recogniser
     "What `search_recogniser` tries by default."
-    scaled = {k: v for k, v in PLAIN.items() if k != "standardise"}
-    pooled = {k: v for k, v in scaled.items() if k != "pool"}
+    added = ("standardise", "pool", "label_smoothing", "head_dropout", "shortcut", "weight_decay")
+
+    def first(n: int) -> dict[str, Any]:
+        "Section 5.2 with the first n additions."
+        return {name: PLAIN[name] for name in added[n:]}
+
     return {
-        "section 5.2": PLAIN, "+ standardised bands": scaled, "+ statistics pooling": pooled,
-        "+ regularisation: the preset": {}, "with band statistics": {"shortcut": True},
-        "with band statistics, weight decay": {"shortcut": True, "weight_decay": 0.01},
-        "weight decay": {"weight_decay": 0.01},
+        "section 5.2": PLAIN, "+ standardised bands": first(1), "+ statistics pooling": first(2),
+        "+ label smoothing, dropout": first(4), "+ band statistics": first(5),
+        "+ weight decay: the preset": {}, "no band statistics": {"shortcut": False},
         "bands not standardised": {"standardise": False}, "mean pooling": {"pool": "mean"},
+        "twice the weight decay": {"weight_decay": 2 * settings.weight_decay},
+        "half the weight decay": {"weight_decay": settings.weight_decay / 2},
         "strides 4, 2, 2": {"strides": (4, 2, 2)}, "strides 2, 2, 2": {"strides": (2, 2, 2)},
         "one BLSTM layer": {"lstm_layers": 1},
+        "half the filters": {"channels": settings.channels // 2},
         "twice the filters": {"channels": 2 * settings.channels},
         "half the steps": {"steps": settings.steps // 2},
         "half the learning rate": {"lr": settings.lr / 2},
         "twice the learning rate": {"lr": settings.lr * 2}}
+
 
 # %% ../../nbs/06_studies/03_recogniser.ipynb #2b7e150d
 def _judged(
@@ -120,6 +127,31 @@ def search_recogniser(
     tried = recogniser_variants(settings.classifier) if variants is None else variants
     cells = development_cells(real, settings)
     return recogniser_table(_judged(real, cells, tried, penalties, settings, device), settings)
+
+# %% ../../nbs/06_studies/03_recogniser.ipynb #2b7e1521
+def search_corpora(
+    reals: Sequence[Segments],  # one corpus each
+    settings: Settings,  # of the preset
+    device: str = "cpu",  # 'cpu' or 'cuda'
+    variants: Mapping[str, dict[str, Any]] | None = None,  # None: `recogniser_variants`
+    penalties: tuple[float, ...] = (0.001, 0.003, 0.01, 0.1, 1.0),  # C of further linear judges
+) -> pd.DataFrame:  # corpus, then what `recogniser_table` has
+    "`search_recogniser` in each of some corpora."
+    tables = [search_recogniser(real, settings, device, variants, penalties) for real in reals]
+    names = [real.table["corpus"].iloc[0] for real in reals]
+    return pd.concat(tables, keys=names, names=["corpus", None]).reset_index("corpus")
+
+
+# %% ../../nbs/06_studies/03_recogniser.ipynb #2b7e1523
+def mean_over_corpora(
+    table: pd.DataFrame,  # from `search_corpora`
+) -> pd.DataFrame:  # recogniser, one column per corpus, mean, over linear; all but the first in %
+    "UAR of each recogniser in each corpus, their mean, and its difference to the linear judge's."
+    wide = table.pivot(index="recogniser", columns="corpus", values="uar")
+    wide = wide.loc[table["recogniser"].unique(), table["corpus"].unique()]
+    mean = wide.mean(1)
+    return wide.assign(mean=mean, **{"over linear": mean - mean["linear"]}).reset_index()
+
 
 # %% ../../nbs/06_studies/03_recogniser.ipynb #2b7e1514
 def confirm_recogniser(
