@@ -168,14 +168,21 @@ def confirm_recogniser(
 # %% ../../nbs/06_studies/03_recogniser.ipynb #2b7e1516
 @styled
 def plot_recognisers(
-    table: pd.DataFrame,  # from `search_recogniser`
+    table: pd.DataFrame,  # from `search_corpora`
 ) -> Any:  # a matplotlib Figure
-    "UAR of each recogniser with the spread over seeds; the line is the linear judge."
+    "UAR of each recogniser with the spread over seeds, by corpus; the line is the linear judge."
     import matplotlib.pyplot as plt
 
-    figure, ax = plt.subplots(figsize=(6.4, 0.32 * len(table) + 0.8))
-    sd = table["sd"].fillna(0)
-    forest(ax, table["recogniser"].to_list(), table["uar"], table["uar"] - sd, table["uar"] + sd,
-           form=".1f", room=2.6, line=table.set_index("recogniser").at["linear", "uar"])
-    ax.set_xlabel("UAR (%); in brackets: one SD over seeds")
+    names = table["corpus"].unique()
+    rows = len(table) // len(names)
+    figure, axes = plt.subplots(len(names), 1, squeeze=False,
+                                figsize=(6.4, (0.32 * rows + 0.9) * len(names)))
+    for ax, name in zip(axes.flat, names, strict=True):
+        part = table[table["corpus"] == name]
+        sd = part["sd"].fillna(0)
+        forest(ax, part["recogniser"].to_list(), part["uar"], part["uar"] - sd, part["uar"] + sd,
+               form=".1f", room=2.6, line=part.set_index("recogniser").at["linear", "uar"])
+        ax.set_title(name)
+        ax.set_xlabel("UAR (%); in brackets: one SD over seeds")
     return figure
+
