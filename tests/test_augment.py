@@ -324,7 +324,8 @@ def compared(root: Path, table: Path, hifigan: str) -> Augmented:
         augment(*asked, {"fear": ""}, log=stop)
     before = {p: p.stat().st_mtime_ns for p in runs_dir().glob("*/*/run.json")}
     assert not (root / "ways" / "report.html").exists()
-    known = dict.fromkeys(("step", "sample", "wave", "fit", "judge", "generator"), 0.1)
+    known = dict.fromkeys(("step", "sample", "wave", "fit", "cell", "judge", "hear",
+                           "generator"), 0.1)
     with pytest.MonkeyPatch.context() as patch:  # one trial of this machine is enough
         patch.setattr("emodiff.augment.run.way_rates", lambda *_: known)
         done = augment(*asked, {"fear": ""}, log=quiet)

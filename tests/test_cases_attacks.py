@@ -53,7 +53,8 @@ from emodiff.speech.features import load_audio
 from emodiff.speech.segments import load_segments, save_segments
 from emodiff.speech.standins import make_standins
 
-RATES = {"step": 1e-3, "sample": 1e-3, "wave": 1e-3, "fit": 1e-3, "generator": 1.0}
+RATES = {"step": 1e-3, "sample": 1e-3, "wave": 1e-3, "fit": 1e-3, "cell": 1e-3,
+         "generator": 1.0}
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from voice import babble, tiny
 
 from emodiff.app.cli import _plain, app
 from emodiff.augment import run as run_module
-from emodiff.augment.advice import SpeechQuality, advise, signed_points
+from emodiff.augment.advice import SpeechQuality, advise
 from emodiff.augment.cost import TEST_ARMS, count_work, estimate_cost, told_before
 from emodiff.augment.delivery import joint_table, open_folder
 from emodiff.augment.report import _corpus_part, _next_step
@@ -33,6 +33,7 @@ from emodiff.generator.prompts import phrases
 from emodiff.pages.html import page_html, table_html
 from emodiff.recognition.audit import leak_audit
 from emodiff.recognition.cells import Cell
+from emodiff.recognition.claims import signed_points
 from emodiff.recognition.classifier import made_up_segments
 from emodiff.speech.corpora import MANIFEST_COLUMNS, read_corpus
 from emodiff.speech.features import BrokenClip, load_audio
@@ -40,7 +41,8 @@ from emodiff.speech.segments import Segments, prepare, segments_manifest
 from emodiff.speech.tables import read_audformat, read_csv, read_labelled, read_plan, write_csv
 
 SMOKE = load_preset("smoke")
-RATES = {"step": 1e-3, "sample": 1e-3, "wave": 1e-3, "fit": 1e-3, "generator": 1.0}
+RATES = {"step": 1e-3, "sample": 1e-3, "wave": 1e-3, "fit": 1e-3, "cell": 1e-3,
+         "generator": 1.0}
 HEADER = "file,speaker,gender,emotion,text"
 
 

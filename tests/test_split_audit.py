@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import parselmouth
 import pytest
 import soundfile
 import soxr
@@ -87,6 +88,16 @@ def test_every_kind_of_copy_is_found_and_told(home: Path, corpus: Path) -> None:
     assert "the same sound" in pairs["0.wav", "same.wav"]
     assert len(found["unread"]) == 1 and "1 clip could not be read" in found["sentence"]
     assert len(pd.read_csv(home / "leaks.csv")) == len(pairs)
+
+
+def test_another_tempo_at_the_same_pitch_is_found(home: Path, corpus: Path) -> None:
+    "By Praat's overlap-add."
+    sound = parselmouth.Sound(nonsense(1).astype(float), RATE)
+    slow = parselmouth.praat.call(sound, "Lengthen (overlap-add)", 75, 600, 1.2).values[0]
+    soundfile.write(corpus / "slower.wav", slow, RATE)
+    found = audit_split(read_split(table(corpus, "slower.wav,x,test")), jobs=1).leaks
+    assert len(found) == 1 and found["first"][0] == "1.wav"
+    assert re.search(r"0\.8\d times the speed, the pitch as it was", found["what"][0])
 
 
 def test_what_the_table_says(home: Path, corpus: Path) -> None:

@@ -685,7 +685,7 @@ def judge_command(
                             chosen_emotions(emotions))
     log(given.count())
     where = pick_device(device)
-    seconds = judge_cost(given, settings, where)["seconds"].sum()
+    seconds = judge_cost(given, settings, where, model, english)["seconds"].sum()
     log(f"about {duration_text(seconds)} on this machine ({where})")
     if dry_run:
         return log(f"the report would go to {out}")

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ARMS_JUDGED', 'Submission', 'read_submission', 'Submitted', 'hear_submission', 'judge_settings', 'judge_cells',
-           'judged_arms', 'fidelity_rows', 'usefulness_rows', 'sound_rows', 'Judgement', 'judge_speech', 'copy_finding',
-           'fidelity_finding', 'findings']
+           'judged_arms', 'fidelity_rows', 'usefulness_rows', 'judged_waves', 'sound_rows', 'Judgement', 'judge_speech',
+           'copy_finding', 'fidelity_finding', 'findings']
 
 # %% ../../nbs/07_augment/10_judge.ipynb #7a080002
 import math
@@ -24,7 +24,7 @@ from .split_audit import readable_segments, source_names
 from ..base.core import EmodiffError, rng_for
 from ..base.settings import Features, Settings, replace
 from ..recognition.cells import Cell
-from ..recognition.claims import arm_difference, judge
+from ..recognition.claims import arm_difference, interval_text, judge
 from ..recognition.copies import find_copies, joined_mels
 from ..recognition.folds import Fold, loso_folds, speaker_halves, unheard_utterances
 from emodiff.recognition.judges import (
@@ -245,7 +245,7 @@ def usefulness_rows(
     return pd.concat(arms, ignore_index=True)[columns], judge(asked)
 
 # %% ../../nbs/07_augment/10_judge.ipynb #7a08001e
-def _waves(
+def judged_waves(
     segments: Segments, features: Features, most: int = 200,
 ) -> tuple[pd.DataFrame, list[np.ndarray]]:
     "Some whole clips at the judges' rate, and their rows."
@@ -273,7 +273,7 @@ def sound_rows(
         return pd.DataFrame()
     half = speaker_halves(speech.real.table)
     parts = {"": speech.real.take(half), "real": speech.real.take(~half), "theirs": speech.theirs}
-    heard = {name: _waves(part, settings.features) for name, part in parts.items()}
+    heard = {name: judged_waves(part, settings.features) for name, part in parts.items()}
     out: dict[str, dict[str, Any]] = {n: {"speech": n, "clips": len(heard[n][1])}
                                       for n in ("theirs", "real")}
     listen: dict[str, Callable] = {"emotion by eGeMAPS (UAR %)": egemaps} if (
@@ -305,7 +305,7 @@ def _judge_speakers(
 ) -> None:
     "How often theirs, and unheard real clips, sound like the speakers whose names they have."
     unheard = unheard_utterances(speech.real)
-    known, some = (_waves(speech.real.take(rows), settings.features)
+    known, some = (judged_waves(speech.real.take(rows), settings.features)
                    for rows in (~unheard, unheard))
     learnt, who = speaker_embeddings(known[1]), known[0]["speaker"].to_numpy(str)
     for name, (rows, waves) in (("theirs", theirs), ("real", some)):
@@ -421,8 +421,7 @@ def _use_finding(j: Judgement) -> list[str]:
     for judge_name in j.arms["judge"].unique():
         own = j.claims[j.claims["claim"].str.endswith(f"({judge_name})")]
         own = own.set_index("against")
-        parts = [f"{r.gain:+.1f}" + ("" if math.isnan(r.low) else f" ({r.low:+.1f} to "
-                 f"{r.high:+.1f})") + f" points over {against}"
+        parts = [f"{interval_text(r[['gain', 'low', 'high']], sign=True)} points over {against}"
                  for against, r in own.drop(index=CHANCE, errors="ignore").iterrows()]
         if not parts:
             continue

@@ -8,8 +8,8 @@ __all__ = ['judge_cost', 'judgement_row', 'plot_judgement', 'write_judgement', '
 # %% ../../nbs/07_augment/11_judge_report.ipynb #7a090002
 import json
 import math
-import os
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from .cost import mels_stage
 from emodiff.augment.judge import (
     ARMS_JUDGED,
     Judgement,
@@ -25,38 +26,73 @@ from emodiff.augment.judge import (
     hear_submission,
     judge_settings,
     judge_speech,
+    judged_waves,
 )
-from ..base.core import EmodiffError, seconds_per_call, torch_threads, write_json, write_text
-from ..base.settings import EMOTIONS, Settings, replace
+from .way_cost import recogniser_rates, sample_speech
+from ..base.core import EmodiffError, call_seconds, write_json, write_text
+from ..base.settings import Settings
 from ..base.style import forest, styled
+from ..base.workers import local_jobs
 from ..pages.html import figure_html, fill, page_html, table_html
-from ..recognition.claims import VERDICT_RULE
+from ..recognition.claims import VERDICT_RULE, interval_text
+from ..recognition.copies import find_copies, joined_mels
+from emodiff.recognition.judges import (
+    egemaps,
+    frozen_embeddings,
+    heard_words,
+    installed_judges,
+    speaker_embeddings,
+)
 from ..recognition.statistics import CHANCE
 from ..speech.corpora import as_path, printable
 from ..speech.segments import Segments
 
 # %% ../../nbs/07_augment/11_judge_report.ipynb #7a090005
+def _sound_seconds(
+    few: Segments, settings: Settings, model: Path | str, english: bool, device: str,
+) -> float:
+    "Seconds per clip of the judges of the sound that will take part."
+    judges = installed_judges()
+    listen: list[Callable[[list[np.ndarray]], Any]] = [
+        hear for name, hear in (("emotion", egemaps), ("speaker", speaker_embeddings),
+                                ("words", heard_words))
+        if name in judges and (english or name != "words")]
+    if model:
+        listen.append(partial(frozen_embeddings, model=model, device=device))
+    waves = judged_waves(few, settings.features, 4)[1]
+    total = 0.0
+    for hear in listen:
+        hear(waves[:1])  # loads libraries, too
+        one, every = (call_seconds(partial(hear, some), device) for some in (waves[:1], waves))
+        total += max(0.0, every - one) / max(1, len(waves) - 1)
+    return total
+
+# %% ../../nbs/07_augment/11_judge_report.ipynb #22a70001
 def judge_cost(
     submission: Submission, settings: Settings, device: str = "cpu",
+    model: Path | str = "",  # a frozen speech model, folder or hub name
+    english: bool = True,  # False: nobody judges the words
 ) -> pd.DataFrame:  # stage, seconds
     "How long a judgement takes on this machine."
-    from emodiff.recognition.classifier import train_classifier
-
-    real, n = submission.real.manifest, len(submission.real.manifest) + len(submission.theirs)
-    c, p = settings.classifier, judge_settings(settings, real["speaker"].nunique()).protocol
-    few, f = replace(c, steps=2), settings.features
-    mels = np.zeros((c.batch, f.n_mels, f.frames), np.float16)
-    table = pd.DataFrame({"emotion": np.resize(EMOTIONS, c.batch), "frames": f.frames})
-    noise = Segments(mels, table)
-    with torch_threads(1):  # as a recogniser has in a plan
-        step = seconds_per_call(lambda: train_classifier(noise, few, 0, device=device), device,
-                                least=1) / few.steps
-    steps = c.steps or c.epochs * -(-len(real) // c.batch)
-    jobs = 1 if device.startswith("cuda") else min(p.jobs, os.cpu_count() or 1)
-    fits = p.groups * len(ARMS_JUDGED) * p.seeds
-    return pd.DataFrame([("Mels", 10 + 0.02 * n / jobs), ("copies", 0.04 * n),
-                         ("recognisers", 10 + fits * (steps * step + 0.3) / jobs),
-                         ("measures", 15 + 0.06 * n)], columns=["stage", "seconds"])
+    real, theirs = submission.real.manifest, submission.theirs
+    n, few = len(real) + len(theirs), sample_speech(real, settings.features, 16)[0]
+    settings = judge_settings(settings, real["speaker"].nunique())
+    c, p = settings.classifier, settings.protocol
+    kinds = [((), False), ((), True), (("speed",), False)]
+    rates = recogniser_rates(settings, kinds, few, len(real), device)
+    mels = list(joined_mels(few).values())
+    copies = call_seconds(lambda: find_copies(mels, np.resize(["a", "b"], len(mels)))) / len(mels)
+    steps, fits = c.steps or c.epochs * -(-len(real) // c.batch), p.groups * len(
+        ARMS_JUDGED) * p.seeds
+    heard = min(200, len(theirs)) + 2 * min(200, len(real) // 2)  # clips, by each judge
+    seconds = real["seconds"].sum() + theirs["seconds"].sum()
+    jobs = local_jobs(p, device)
+    return pd.DataFrame([
+        mels_stage(n, seconds, jobs)[::2], ("copies", copies * n),
+        ("recognisers", fits * ((steps * rates["fit"] + rates["cell"]) / jobs + rates["judge"])),
+        ("measures", 5 + 0.06 * n),
+        ("judges of the sound", heard * _sound_seconds(few, settings, model, english, device))],
+        columns=["stage", "seconds"])
 
 # %% ../../nbs/07_augment/11_judge_report.ipynb #7a090007
 def _gains(j: Judgement) -> dict[str, dict[str, float | None]]:  # judge and control -> numbers
@@ -192,11 +228,9 @@ def compare_rows(
     rows: Iterable[dict[str, Any]],  # from `read_row`
 ) -> pd.DataFrame:  # measure, and a column of text per row
     "Judgements side by side."
-    def amount(gain: dict[str, Any]) -> str:
-        "A gain with its interval."
-        if gain["low"] is None:
-            return f"{gain['gain']:+.1f}"
-        return f"{gain['gain']:+.1f} ({gain['low']:+.1f} to {gain['high']:+.1f})"
+    def numbers(gain: dict[str, Any]) -> list[float]:
+        "A gain and its interval; null is NaN."
+        return [math.nan if gain[k] is None else gain[k] for k in ("gain", "low", "high")]
 
     columns: dict[str, dict[str, str]] = {}
     for row in rows:
@@ -204,7 +238,8 @@ def compare_rows(
         name += f" ({len(columns) + 1})" * (name in columns)
         columns[name] = {"clips": str(row["clips"]["theirs"]),
                          **{k: f"{v:.3g}" for k, v in row["numbers"].items() if v is not None},
-                         **{k: amount(v) for k, v in row["gains"].items() if v["gain"] is not None}}
+                         **{k: interval_text(numbers(v), sign=True)
+                            for k, v in row["gains"].items() if v["gain"] is not None}}
     measures = list(dict.fromkeys(k for column in columns.values() for k in column))
     return pd.DataFrame({"measure": measures, **{name: [column.get(k, "") for k in measures]
                                                  for name, column in columns.items()}})

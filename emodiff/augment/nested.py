@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .advice import Advice, balanced_plan, signed_points
+from .advice import Advice, balanced_plan
 from .ways import BOTH, GUIDED, NOTHING, REPETITION, Way, combination
 from ..base.cache import NotCachedError, Run, cached_run, only_cached
 from ..base.core import EmodiffError, digest, home, one_of, progress
@@ -29,7 +29,13 @@ from ..generator.vocoder import vocoder_key
 from ..recognition.arms import VARIED
 from ..recognition.audit import run_audited_plan
 from ..recognition.cells import Cell, within_cells
-from ..recognition.claims import MARGIN, arm_difference, hardest_difference, judge
+from emodiff.recognition.claims import (
+    MARGIN,
+    arm_difference,
+    gain_text,
+    hardest_difference,
+    judge,
+)
 from ..recognition.classifier import uar
 from ..recognition.experiments import further_judges
 from ..recognition.folds import Fold, speaker_groups, unheard_utterances
@@ -365,22 +371,16 @@ def weigh(
                     confirm(decided_by(outer, recogniser), choices), rank_ways(outer, scores),
                     confirm_each(outer, choices), ways, generators, recogniser)
 
-# %% ../../nbs/07_augment/04_nested.ipynb #6b1c0029
-def _amount(row: pd.Series) -> str:
-    "A gain and half its interval."
-    half = (row["high"] - row["low"]) / 2
-    return f"{signed_points(row['gain'])} ± {half:.1f}"
-
 # %% ../../nbs/07_augment/04_nested.ipynb #6b1c002a
 def _synthetic_part(trial: WayTrial) -> str:
     "What synthetic speech adds to the best plain way, as the second half of a sentence."
     if len(trial.confirmed) < 2:
         return ""
     row, known = trial.confirmed.iloc[1], {w.name: w for w in trial.ways}
-    said = {"supported": f"adds {_amount(row)}",
-            "contradicted": f"takes away ({_amount(row)})",
+    said = {"supported": f"adds {gain_text(row)}",
+            "contradicted": f"takes away ({gain_text(row)})",
             "equivalent": f"adds nothing: equivalent within {MARGIN:g}",
-            "undecided": f"adds nothing that could be told from chance ({_amount(row)})"}
+            "undecided": f"adds nothing that could be told from chance ({gain_text(row)})"}
     return f"; synthetic speech on top of {known[trial.final.plain].words} {said[row['verdict']]}"
 
 # %% ../../nbs/07_augment/04_nested.ipynb #6b1c0045
@@ -391,7 +391,7 @@ def _disagreement(trial: WayTrial) -> str:
     bad = (e["high"] < 0).any() and (e["gain"] > 0).any()
     if not (good or bad):
         return ""
-    said = ", ".join(f"{row['recogniser']} {_amount(row)}" for _, row in e.iterrows())
+    said = ", ".join(f"{row['recogniser']} {gain_text(row)}" for _, row in e.iterrows())
     hint = "" if trial.recogniser else ": --recogniser lets one decide"
     return f"; the recognisers disagree ({said}){hint}"
 
@@ -406,7 +406,7 @@ def advise_way(
         f" (chosen for {ours.count(trial.best.name)} of {len(ours)} groups of speakers; the gain "
         "is of each group's own choice)")
     by = f" by the {trial.recogniser} recogniser" if trial.recogniser else ""
-    words, amount = trial.best.words, f"{_amount(row)} points of UAR on {n}{by}"
+    words, amount = trial.best.words, f"{gain_text(row)} points of UAR on {n}{by}"
     gains = trial.confirmed[["against", "gain", "low", "high"]]
     more = _synthetic_part(trial) + _disagreement(trial)
     if trial.way.name != NOTHING:

@@ -16,13 +16,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from emodiff.augment.advice import (
-    FEW_SPEAKERS,
-    Advice,
-    HeldOutTrial,
-    SpeechQuality,
-    signed_points,
-)
+from .advice import FEW_SPEAKERS, Advice, HeldOutTrial, SpeechQuality
 from .cost import TEST_ARMS
 from .nested import WayTrial
 from .source import Request, UserSpeech
@@ -31,6 +25,7 @@ from ..base.settings import Settings
 from ..base.style import broken, forest, series, side_legend, styled
 from ..pages.html import figure_html, fill, page_html, table_html
 from ..pages.listening import describe_samples, matched_pairs, sample_rows
+from ..recognition.claims import interval_text, signed_points
 from ..recognition.folds import unheard_utterances
 from ..recognition.statistics import FEWEST_SPEAKERS, folds_table, runs_table
 from ..speech.corpora import counted, licence_of
@@ -84,16 +79,6 @@ def plot_trial(trial: HeldOutTrial, advice: Advice) -> Any:  # a matplotlib Figu
     return figure
 
 
-# %% ../../nbs/07_augment/07_report.ipynb #b418db29
-def _interval_text(
-    numbers: Iterable[float],  # value, low, high
-    sign: bool = False,  # + before what is above zero
-) -> str:
-    "A number and its interval as text."
-    form = signed_points if sign else "{:z.1f}".format
-    value, low, high = numbers
-    return form(value) + ("" if np.isnan(low) else f" [{form(low)}, {form(high)}]")
-
 # %% ../../nbs/07_augment/07_report.ipynb #2d95e5a5
 _TRIAL = """<h2>Does it help?</h2>
 {% if not figure %}<p>That was not tested. Compare recognisers on speakers that are not in the table
@@ -116,13 +101,13 @@ def _trial_part(trial: HeldOutTrial | None, advice: Advice, settings: Settings) 
     t, gains = trial.uar, advice.gains.set_index("against")
     arms = pd.DataFrame({
         "trained on": [what[a] for a in t["arm"]],
-        "UAR %, 95 % interval": [_interval_text(v)
+        "UAR %, 95 % interval": [interval_text(v)
                                  for v in t[["uar", "low", "high"]].to_numpy(float)],
-        "by the linear judge": [_interval_text(v) for v in t[
+        "by the linear judge": [interval_text(v) for v in t[
             ["linear_uar", "linear_low", "linear_high"]].to_numpy(float)],
         "SD over seeds": t["sd"], "WAR %": t["war"],
         "gain of real + synthetic, points": [
-            _interval_text(gains.loc[a], sign=True) if a in gains.index else "" for a in t["arm"]]})
+            interval_text(gains.loc[a], sign=True) if a in gains.index else "" for a in t["arm"]]})
     folds = folds_table(runs_table(trial.predictions))
     folds = folds.pivot(index="fold", columns="arm", values="uar")[list(TEST_ARMS)].reset_index()
     n = int(t["speakers"].iloc[0])
@@ -179,8 +164,8 @@ def _ways_part(trial: WayTrial, settings: Settings) -> Markup:
     t = trial.ranking
     names = [c.removesuffix(" gain") for c in t if c.endswith(" gain") and c != "inner gain"]
     shown = pd.DataFrame({"way": t["way"], "gain": [
-        _interval_text(v, True) for v in t[["gain", "low", "high"]].to_numpy(float)],
-        "p (Holm)": t["p_holm"].round(3), **{f"by {name}": [_interval_text(v, True) for v in t[
+        interval_text(v, True) for v in t[["gain", "low", "high"]].to_numpy(float)],
+        "p (Holm)": t["p_holm"].round(3), **{f"by {name}": [interval_text(v, True) for v in t[
             [f"{name} {k}" for k in ("gain", "low", "high")]].to_numpy(float)] for name in names},
         "on inner speakers": t["inner gain"].map(signed_points)})
     chosen = pd.DataFrame([(i + 1, c.way, signed_points(c.gain), c.plain, c.made)
@@ -188,10 +173,10 @@ def _ways_part(trial: WayTrial, settings: Settings) -> Markup:
         "group", "chosen by the others", "gain on them", "best plain way", "best synthetic speech"])
     found = trial.confirmed
     confirmed = pd.DataFrame({"question": found["claim"], "gain": [
-        _interval_text(v, True) for v in found[["gain", "low", "high"]].to_numpy(float)],
+        interval_text(v, True) for v in found[["gain", "low", "high"]].to_numpy(float)],
         "p": found["p_holm"].round(3), "answer": found["verdict"]})
     each = pd.DataFrame({"recogniser": trial.each["recogniser"], "gain of the choices": [
-        _interval_text(v, True) for v in trial.each[["gain", "low", "high"]].to_numpy(float)]})
+        interval_text(v, True) for v in trial.each[["gain", "low", "high"]].to_numpy(float)]})
     return fill(_WAYS, figure=figure_html(plot_ways(trial), "gain of each way"),
                 ranking=table_html(shown, words=True), choices=table_html(chosen, words=True),
                 confirmed=table_html(confirmed, words=True), each=table_html(each, words=True),

@@ -21,7 +21,13 @@ from markupsafe import Markup
 from ..base.core import EmodiffError, write_text
 from ..base.settings import Features, load_preset
 from ..pages.html import fill, page_html, table_html
-from ..recognition.copies import COPY_LIMIT, Copy, find_copies, joined_mels
+from emodiff.recognition.copies import (
+    COPY_LIMIT,
+    SAME_SPEED,
+    Copy,
+    find_copies,
+    joined_mels,
+)
 from ..speech.corpora import as_folder, as_path, counted, printable
 from ..speech.segments import Segments, prepare
 from emodiff.speech.tables import (
@@ -225,7 +231,7 @@ def _clips_of(rows: pd.DataFrame) -> pd.DataFrame:
 # %% ../../nbs/07_augment/09_split_audit.ipynb #7a07001b
 def _copy_text(copy: Copy, first: str, second: str, frame: float) -> str:
     "What two clips have in common, in words."
-    if abs(copy.speed - 1) > 0.012:
+    if abs(copy.speed - 1) > SAME_SPEED:
         how = "" if copy.pitch else ", the pitch as it was"
         return f"{second} is {first} at {copy.speed:.2f} times the speed{how}"
     seconds = abs(copy.later) * frame
@@ -332,8 +338,8 @@ _AUDIT_PAGE = """<p class="advice {{ 'use' if clean else 'dont' }}">{{ sentence 
 {% for title, table in parts %}<h2>{{ title }}</h2>{{ table }}{% endfor %}
 <h2>How it was found</h2><p>Speakers and files by their names. Recordings by their sound: cut or
 delayed, at 0.8 to 1.2 times the speed, or with noise over them, if their likeness is {{ limit }} or
-more. A change of tempo that keeps the pitch is missed where a phase vocoder made it. A likeness of
-1 is the same sound; for two readings of one sentence by one speaker it was at most 0.84 on
+more. Loud noise, and a change of tempo that keeps the pitch, may hide a copy. A likeness of 1 is
+the same sound; for two readings of one sentence by one speaker it was at most 0.88 on
 RAVDESS.</p>"""
 
 
