@@ -273,7 +273,7 @@ class Classifier:
     hidden: Count = 48  # BLSTM units per direction; the paper is silent
     conv_dropout: Decay = 0.1  # (section 5.2)
     lstm_dropout: Decay = 0.2  # (section 5.2)
-    steps: CountOrZero = 100  # optimiser steps of every arm; 0 = `epochs` over the real speech
+    steps: CountOrZero = 150  # optimiser steps of every arm; 0 = `epochs` over the real speech
     epochs: Count = 100  # (section 5.2); used where steps is 0
     batch: Count = 32  # the paper: 64
     lr: Positive = 2e-3  # Adam; the paper: 1e-5
