@@ -49,7 +49,8 @@ def _package(judge: str) -> Any:
     except ImportError as e:
         how = ("pip install webrtcvad-wheels, then pip install --no-deps Resemblyzer"
                if judge == "speaker" else f"pip install {name}, or emodiff[judges]")
-        raise EmodiffError(f"the judge of {judge} needs the package {name}; {how}.") from e
+        what = "" if getattr(e, "name", name) == name else f", which cannot be imported ({e})"
+        raise EmodiffError(f"the judge of {judge} needs the package {name}{what}; {how}.") from e
 
 # %% ../../nbs/04_recognition/13_judges.ipynb #2b7e130b
 def spoken(
