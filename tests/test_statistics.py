@@ -1,5 +1,6 @@
 """Do intervals hold the truth as often as they say? And the same numbers as scipy, statsmodels."""
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,14 @@ from scipy import stats
 
 from emodiff.base.core import package_dir, rng_for
 from emodiff.base.settings import EMOTIONS, Protocol
+from emodiff.recognition.claims import claims_table
 from emodiff.recognition.statistics import (
     ArmCounts,
     arm_estimate,
     estimate_gain,
     holm,
     interval_of,
+    sampling_variance,
     shared_variance,
     speaker_counts,
     summarise,
@@ -75,6 +78,49 @@ def test_the_simulation_and_the_package_count_alike() -> None:
     theirs = interval_of(gains.sum(1).mean(), float(variance), float(freedom), 20)
     mine = arm_estimate(second, first, resamples=20_000)
     assert np.isclose(mine.value, theirs.value) and np.isclose(mine.high, theirs.high, atol=0.1)
+
+
+def test_equal_gains_of_four_speakers_are_no_certainty() -> None:
+    "Neither a width nor a p of 0: the bound is the closed form of Agresti and Min."
+    for right, utterances in ((15, 24), (18, 24)):
+        second, first = arms_of([np.full((1, 4), right), np.full((1, 4), 12)], np.full(1, -1))
+        found, n = arm_estimate(second, first, resamples=200), 4 * (4 * utterances + 2)
+        changed = found.value / 100 * n  # all of them in one direction
+        variance = (changed + 1 - changed**2 / n) / n**2
+        assert np.isclose(found.error, 100 * variance**0.5) and found.freedom == 3
+        assert found.low < found.value < found.high and 1e-4 < found.p < 0.05
+    assert np.isclose(arm_estimate(second).error, 100 / n)  # equal UARs: one answer
+
+
+def answers(each: int) -> pd.DataFrame:
+    "The same answers of four speakers in two arms, so many of each emotion."
+    return pd.DataFrame([
+        {"arm": arm, "seed": 0, "fold": who, "corpus": "made up", "speaker": str(who),
+         "emotion": e, "predicted": e if i else EMOTIONS[0]}
+        for arm in ("real", "more") for who in range(4) for e in EMOTIONS for i in range(each)])
+
+
+@pytest.mark.parametrize(("each", "verdict"), [(2, "undecided"), (8, "undecided"),
+                                               (24, "equivalent")])
+def test_identical_answers_gain_nothing_and_few_are_not_equivalent(each: int, verdict: str) -> None:
+    "Equivalent only where so many answers resolve the margin of two points."
+    found, = claims_table(answers(each), [("it helps", "", "more", "real")]).to_dict("records")
+    assert (found["gain"], found["p"], found["verdict"]) == (0, 1, verdict)
+    assert found["low"] == -found["high"] < 0
+
+
+@pytest.mark.parametrize("name", ["open", "open, across corpora", "demo"])
+def test_the_bound_is_below_what_is_measured(name: str) -> None:
+    "Intervals of ordinary experiments are not touched."
+    size, rng = SIZES[name], rng_for("bound", name)
+    gains = simulate(rng, replace(size, arms=1), 0.0, 1000)[0]
+    variance, _ = total_variance(size.speakers * gains.mean(1).var(-1, ddof=1),
+                                 shared_variance(gains, *draws_of(size)), size.speakers)
+    arm, = arms_of([np.full((size.seeds, size.speakers), 6)], np.full(size.seeds, -1))
+    arm.counts[:] = 0
+    arm.counts[..., range(4), range(4)] = size.utterances // 4
+    least = [sampling_variance(arm, g) for g in gains.mean(1).sum(-1)]
+    assert (variance < least).mean() < (0.02 if name == "demo" else 0.001)
 
 
 def few_seeds(arms: int, rng: np.random.Generator) -> pd.DataFrame:

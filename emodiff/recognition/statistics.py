@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MEASURES', 'FEWEST_SPEAKERS', 'CHANCE', 'ArmCounts', 'speaker_counts', 'pooled_uar', 'segment_uar', 'score_names',
-           'scores', 'shared_variance', 'total_variance', 'Estimate', 'interval_of', 'arm_estimate', 'estimate_gain',
-           'gain', 'interval_p', 'holm', 'summarise', 'runs_table', 'folds_table']
+           'scores', 'shared_variance', 'total_variance', 'Estimate', 'interval_of', 'sampling_variance',
+           'arm_estimate', 'estimate_gain', 'gain', 'interval_p', 'holm', 'summarise', 'runs_table', 'folds_table']
 
 # %% ../../nbs/04_recognition/09_statistics.ipynb #26f8fb44
 from collections.abc import Iterable, Sequence
@@ -188,7 +188,8 @@ def total_variance(
     # df = V^2 / (V1^2 / (n - 1) + (V2 - a V12)^2 / df2), a = (df2 - 2) / 5 between 0 and 2/5
     sure = np.where(extra > 0, v2 - np.clip((freedom - 2) / 5, 0, 0.4) * v12, 0)
     doubt = v1**2 / max(1, speakers - 1) + sure**2 / freedom
-    return v1 + extra, np.maximum(1.0, (v1 + extra) ** 2 / np.maximum(doubt, 1e-30))
+    known = np.maximum(1.0, (v1 + extra) ** 2 / np.maximum(doubt, 1e-30))
+    return v1 + extra, np.where(v1 + extra > 1e-15, known, max(1, speakers - 1))
 
 
 # %% ../../nbs/04_recognition/09_statistics.ipynb #2b7e0c0d
@@ -245,6 +246,20 @@ def _like(
     return first - sum(second)
 
 
+# %% ../../nbs/04_recognition/09_statistics.ipynb #2b7e0c22
+def sampling_variance(
+    arm: ArmCounts,
+    gained: float = 0.0,  # by it over another arm, in points
+    measure: str = "UAR",  # or 'lowest recall'
+) -> float:  # in squared points
+    "The least variance of a number: that of the answers that must have changed."
+    seeds, total = len(arm.counts), arm.counts.sum((0, 1, 3))  # (K,) utterances, once per seed
+    total = total[total > 0]
+    n = (len(total) if measure == "UAR" else 1) * (total.min() / seeds + 2)
+    share = abs(gained) / 100
+    # V = 1 / (S n) (g + 1 / n - g^2)
+    return 1e4 * float(share + 1 / n - share**2) / (seeds * n)
+
 # %% ../../nbs/04_recognition/09_statistics.ipynb #2b7e0c10
 def arm_estimate(
     arm: ArmCounts,
@@ -270,7 +285,9 @@ def arm_estimate(
     variance, freedom = total_variance(
         v1, shared_variance(parts, *shared), n,
         [shared_variance(p, *shared) for p in lent if p is not None])
-    found = interval_of(points, float(variance), float(freedom), n, generators)
+    least = sampling_variance(arm, 0.0 if against is None else points, measure)
+    variance = max(float(variance), least)
+    found = interval_of(points, variance, float(freedom), n, generators)
     least, most = (0.0, 100.0) if against is None else (-100.0, 100.0)
     return replace(found, low=max(found.low, least), high=min(found.high, most))
 
