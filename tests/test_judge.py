@@ -27,7 +27,7 @@ from emodiff.base.core import EmodiffError, rng_for
 from emodiff.base.settings import Standin, load_preset
 from emodiff.recognition.classifier import made_up_segments
 from emodiff.recognition.linear import linear_predictions
-from emodiff.speech.segments import Segments
+from emodiff.speech.segments import Segments, prepare
 from emodiff.speech.standins import load_corpus
 
 
@@ -106,23 +106,40 @@ def test_copies_of_real_clips_are_told(home: Path, tables: Path) -> None:
             assert not speech.made_of[i] & tested
 
 
+def said_with(labels: np.ndarray, real: Segments, theirs: Segments, speakers: int) -> str:
+    "What the linear judge makes of theirs with these labels."
+    none = pd.DataFrame(columns=["theirs", "real", "likeness"])
+    table = theirs.table.assign(utterance="theirs " + theirs.table["utterance"], emotion=labels)
+    speech = Submitted(real, Segments(theirs.mels, table, emotions=real.emotions), none,
+                       [frozenset([s]) for s in table["speaker"]], [])
+    settings = judge_settings(load_preset("smoke"), speakers)
+    cells = [c for c in judge_cells(speech, settings) if c.arm == "real" and c.seed == 0]
+    heard = linear_predictions(cells, {"real": real, "theirs": speech.theirs})
+    found = fidelity_rows({"linear": heard}, settings)
+    return fidelity_finding(Judgement(speech, found, none, none, none))[0]
+
+
 def test_shuffled_labels_are_told() -> None:
     "On made-up speech whose classes are plain to hear."
     real, theirs = made_up_segments(96, 0, "ABCDEF"), made_up_segments(48, 1, "ABCDEF")
-    settings, none = load_preset("smoke"), pd.DataFrame(columns=["theirs", "real", "likeness"])
     labels = theirs.table["emotion"].to_numpy()
-    said = []
-    for own in (labels, labels[rng_for("shuffle").permutation(48)]):
-        table = theirs.table.assign(utterance="theirs " + theirs.table["utterance"], emotion=own)
-        speech = Submitted(real, Segments(theirs.mels, table), none,
-                           [frozenset(s) for s in table["speaker"]], [])
-        cells = judge_cells(speech, judge_settings(settings, 6, folds=2))
-        heard = linear_predictions([c for c in cells if c.arm == "real"],
-                                   {"real": real, "theirs": speech.theirs})
-        found = Judgement(speech, fidelity_rows({"linear": heard}, settings), none, none, none)
-        said.append(fidelity_finding(found)[0])
-    assert said[0].startswith("The intended emotion is heard")
-    assert said[1].startswith("The labels are not what is heard")
+    shuffled = labels[rng_for("shuffle").permutation(48)]
+    assert said_with(labels, real, theirs, 6).startswith("The intended emotion is heard")
+    assert said_with(shuffled, real, theirs, 6).startswith("The labels are not what is heard")
+
+
+def test_shuffled_labels_of_recorded_speech_are_told(home: Path, shared: Path) -> None:
+    "RAVDESS's first readings as real speech, second ones as theirs: right labels, then shuffled."
+    rows = load_corpus("RAVDESS", shared / "corpora", None, ())
+    rows = rows[rows["speaker"].isin([f"{i:02}" for i in range(1, 7)])].reset_index(drop=True)
+    speech = prepare(rows, load_preset("smoke").features, 1)
+    speech = speech.take(speech.table["segment"] == 0)
+    second = speech.table["path"].str.contains(r"-02-\d\d\.flac$")
+    real, theirs = speech.take(~second), speech.take(second)
+    labels = theirs.table["emotion"].to_numpy()
+    shuffled = labels[rng_for("shuffle").permutation(len(labels))]
+    assert said_with(labels, real, theirs, 6).startswith("The intended emotion is heard")
+    assert said_with(shuffled, real, theirs, 6).startswith("The labels are not what is heard")
 
 
 def test_judges_of_the_sound_take_part_where_they_are(home: Path, tables: Path,
