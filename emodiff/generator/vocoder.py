@@ -188,9 +188,9 @@ class _GriffinLim:
 
     def magnitudes(self, mels: Tensor) -> Tensor:
         "Non-negative (B, 513, F) with basis @ magnitudes close to mels."
-        s = self.basis.T @ mels
+        s = wanted = self.basis.T @ mels
         for _ in range(30):  # Lee and Seung's update for the squared error
-            s = s * (self.basis.T @ mels) / (self.basis.T @ (self.basis @ s) + 1e-9)
+            s = s * wanted / (self.basis.T @ (self.basis @ s) + 1e-9)
         return s
 
     @torch.no_grad()
@@ -198,6 +198,7 @@ class _GriffinLim:
         "Waves, float32 (B, 256 F)."
         f = self.features
         target = self.magnitudes(torch.from_numpy(log_mels).to(self.device).exp())
+        target = target.mT.contiguous().mT  # a frame's numbers side by side, as stft has them
         window = torch.hann_window(f.win, device=self.device)
         stft = functools.partial(torch.stft, n_fft=f.n_fft, hop_length=f.hop, win_length=f.win,
                                  window=window, return_complex=True)
@@ -205,11 +206,13 @@ class _GriffinLim:
                                   window=window)
         start = torch.Generator().manual_seed(0)  # the same for every segment, whatever its batch
         phase = torch.rand(target.shape[1:], generator=start).to(self.device) * 2 * torch.pi
-        c, before = torch.polar(target, phase.expand_as(target)), torch.zeros(())
+        c = torch.polar(target, phase.expand_as(target))
+        before = torch.zeros((), device=self.device)
         for _ in range(self.rounds):
-            now = stft(istft(c))
-            ahead = now + 0.99 * (now - before)  # momentum
-            c, before = target * ahead / ahead.abs().clamp(min=1e-8), now
+            now = torch.view_as_real(stft(istft(c)))
+            # c = now + 0.99 (now - before): momentum; then with the wanted magnitudes
+            c = torch.view_as_complex(torch.lerp(before.expand_as(now), now, 1.99))
+            c, before = c.mul_(target / c.abs().clamp_(min=1e-8)), now
         return torch.nn.functional.pad(istft(c), (f.hop // 2, f.hop // 2)).cpu().numpy()
 
 # %% ../../nbs/02_generator/08_vocoder.ipynb #67e3539b

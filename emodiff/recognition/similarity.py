@@ -150,9 +150,13 @@ def frechet_distance(
     for x in (a, b):
         c = np.cov(x, rowvar=False)
         covariances.append((1 - intensity) * c + intensity * np.diag(np.diag(c)))
-    values, vectors = np.linalg.eigh(covariances[0])
-    root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
-    middle = np.linalg.eigvalsh(root @ covariances[1] @ root)
+    # C_a = F F^T: the eigenvalues of C_a C_b, which are not negative, are those of F^T C_b F
+    try:
+        factor = np.linalg.cholesky(covariances[0])
+    except np.linalg.LinAlgError:  # singular: few vectors, or a feature that never changes
+        values, vectors = np.linalg.eigh(covariances[0])
+        factor = vectors * np.sqrt(np.clip(values, 0, None))
+    middle = np.linalg.eigvalsh(factor.T @ covariances[1] @ factor)
     # d^2 = |mu_a - mu_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2))
     d = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(covariances[0] + covariances[1])
     return float(max(0.0, d - 2 * np.sqrt(np.clip(middle, 0, None)).sum()))
