@@ -297,14 +297,15 @@ CHANCE = "chance"  # to be compared with, instead of an arm
 
 
 def estimate_gain(
-    predictions: pd.DataFrame,  # from run_plan
+    predictions: pd.DataFrame | dict[str, ArmCounts],  # from run_plan; or `speaker_counts` by arm
     arm: str,  # e.g. 'real + synthetic'
     against: str = "real",  # the control, or CHANCE
     measure: str = "UAR",  # or 'lowest recall'
     resamples: int = 1000,  # of the speakers
 ) -> Estimate:  # in points
     "How many points an arm gains over another."
-    arms = {name: speaker_counts(rows) for name, rows in predictions.groupby("arm", sort=False)}
+    arms = predictions if isinstance(predictions, dict) else {
+        name: speaker_counts(rows) for name, rows in predictions.groupby("arm", sort=False)}
     first = arms[arm]
     if against == CHANCE:
         k = first.counts.shape[-1]
@@ -317,7 +318,7 @@ def estimate_gain(
 
 # %% ../../nbs/04_recognition/09_statistics.ipynb #2b7e0c17
 def gain(
-    predictions: pd.DataFrame,  # from run_plan
+    predictions: pd.DataFrame | dict[str, ArmCounts],  # from run_plan; or `speaker_counts` by arm
     arm: str,  # e.g. 'real + synthetic'
     against: str = "real",  # the control, or CHANCE
     resamples: int = 1000,  # of the speakers

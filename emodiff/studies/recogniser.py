@@ -19,7 +19,7 @@ from ..recognition.cells import Cell
 from ..recognition.folds import loso_folds
 from ..recognition.linear import PENALTY, linear_predictions
 from ..recognition.plan import run_plan
-from ..recognition.statistics import gain, summarise
+from ..recognition.statistics import gain, speaker_counts, summarise
 from ..speech.segments import Segments
 from .search import split_speakers
 
@@ -108,7 +108,8 @@ def recogniser_table(
     "Recognisers beside the linear judge."
     table = summarise(predictions, settings.protocol, "linear")
     table = table[["arm", "uar", "sd", "low", "high", "seeds", "speakers"]]
-    gains = [gain(predictions, arm, "linear", settings.protocol.resamples)
+    counts = {arm: speaker_counts(rows) for arm, rows in predictions.groupby("arm", sort=False)}
+    gains = [gain(counts, arm, "linear", settings.protocol.resamples)
              if arm != "linear" else (np.nan,) * 3 for arm in table["arm"]]
     fits = predictions.drop_duplicates(["arm", "fold", "seed"])
     return table.rename(columns={"arm": "recogniser"}).assign(

@@ -48,7 +48,7 @@ from ..recognition.folds import loso_folds, speaker_groups, unheard_utterances
 from ..recognition.linear import linear_predictions
 from ..recognition.plan import run_plan
 from ..recognition.pools import cached_variations, numbered, plan_from
-from ..recognition.statistics import gain, holm, summarise
+from ..recognition.statistics import gain, holm, speaker_counts, summarise
 from emodiff.speech.segments import (
     Segments,
     concat,
@@ -263,7 +263,8 @@ def search_table(
     "What each recipe is worth, at the control's number of steps."
     table = summarise(predictions, settings.protocol, against)
     table = table[["arm", "uar", "sd", "seeds", "speakers"]].rename(columns={"arm": "recipe"})
-    gains = [gain(predictions, name, against, settings.protocol.resamples)
+    counts = {name: speaker_counts(rows) for name, rows in predictions.groupby("arm", sort=False)}
+    gains = [gain(counts, name, against, settings.protocol.resamples)
              if name != against else (np.nan,) * 3 for name in table["recipe"]]
     table = table.assign(**dict(zip(("gain", "low", "high"), np.transpose(gains), strict=True)))
     if "linear_predicted" in predictions and predictions["linear_predicted"].notna().all():
