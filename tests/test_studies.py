@@ -1,5 +1,6 @@
 """What the studies of `emodiff.studies` need a GPU or a broken import for."""
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -53,7 +54,6 @@ def test_a_search_that_leaks_stops(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_chapter_cites_the_committed_table_of_recognisers() -> None:
     "Chapter 06's numbers of RAVDESS are those of figures/open."
     import json
-    from pathlib import Path
 
     import pandas as pd
 
@@ -67,3 +67,57 @@ def test_the_chapter_cites_the_committed_table_of_recognisers() -> None:
             assert f"{row.uar:.1f}" in line
             gain = f"{row.gain:.1f} [{row.gain_low:.1f}, {row.gain_high:.1f}]"
             assert pd.isna(row.gain) or gain in line, line
+
+
+def test_a_race_that_is_killed_goes_on_with_the_same_bits(tmp_path: Path) -> None:
+    "A toy entrant: what its samples are, which are not drawn again, and whose folder it is."
+    import itertools
+    import types
+
+    from emodiff.base.core import error_message
+    from emodiff.generator.checkpoints import read_tensors
+    from emodiff.generator.training import TrainingState
+    from emodiff.studies.quality_race import Entrant, run_entrant
+
+    def toy(kill: int) -> Entrant:
+        "Two weights that Adam moves; a step is an error after so many."
+        net = torch.nn.Linear(2, 1, bias=False)
+        torch.nn.init.ones_(net.weight)
+        state = TrainingState(net, [torch.optim.Adam(net.parameters(), 0.1)], ["weight"],
+                              ("n", "loss"))
+
+        def step(share: float) -> None:
+            "Towards zero, faster late: the share of the time must be gone on with, too."
+            if state.step == kill:
+                raise KeyboardInterrupt
+            state.optimisers[0].zero_grad()
+            (net.weight.square().sum() * (1 + share)).backward()
+            state.optimisers[0].step()
+            state.average(0.5)
+            state.step += 1
+
+        def sample(plan: object) -> types.SimpleNamespace:
+            "The averaged weights."
+            drawn.append(state.step)
+            return types.SimpleNamespace(mels=state.ema["weight"].numpy().copy())
+
+        return Entrant(state, step, sample)
+
+    def run(folder: str, kill: int = -1) -> torch.Tensor:
+        "A race of 30 steps, a second each by its clock."
+        ticks = itertools.count()
+        run_entrant("toy", toy(kill), None, tmp_path / folder, "key", (0.2, 0.5),
+                    lambda: next(ticks))
+        return read_tensors(tmp_path / folder / "samples-0.5.safetensors")[0]["mels"]
+
+    drawn: list[int] = []
+    through = run("through")
+    assert drawn == [12, 30]
+    with pytest.raises(KeyboardInterrupt):
+        run("killed", kill=20)
+    assert torch.equal(run("killed"), through) and drawn == [12, 30, 12, 30]
+    run("killed")
+    assert drawn == [12, 30, 12, 30]  # nothing was left to do
+    (tmp_path / "killed" / "samples-0.5.safetensors").unlink()
+    other = (toy(-1), None, tmp_path / "killed", "other key")
+    assert "made with other settings" in error_message(run_entrant, "toy", *other)
