@@ -180,6 +180,24 @@ def test_a6_workers_end_with_their_parent(home: Path) -> None:
     assert_nothing_outlives(home, [WAITING], 4)  # two workers, and what joblib starts beside them
 
 
+SPEAKING = """
+import sys
+from emodiff.base.settings import Standin
+from emodiff.speech.standins import make_standins
+make_standins(sys.argv[1], Standin(speakers=2, lines=1), ["CREMA-D"])
+"""
+
+
+def test_a6_speakers_of_stand_ins_end_with_their_parent(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    "Also while they are still importing, as on a machine with much else to do."
+    (tmp_path / "slow").mkdir()
+    (tmp_path / "slow" / "parselmouth.py").write_text("import time\ntime.sleep(60)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "slow"))
+    assert_nothing_outlives(home, [SPEAKING, str(home)], 3)
+
+
 def test_a6_a_chapter_ends_with_the_command_that_runs_it(home: Path) -> None:
     assert_nothing_outlives(home, [CHAPTER, str(ROOT / "tests"), str(home / "nbs")], 3)
 
@@ -281,12 +299,12 @@ def test_a_read_only_home_is_one_sentence(home: Path, tmp_path: Path) -> None:
     table = write_clips(tmp_path / "clips", 3).rename(columns={"path": "file"})
     table.to_csv(tmp_path / "my.csv", index=False)
     words = ["prepare", str(tmp_path / "my.csv"), "--out", str(tmp_path / "out")]
-    done = ended(["-c", READ_ONLY, *words], EMODIFF_HOME=str(home))
+    done = run_python("-c", READ_ONLY, *words)
     assert done.returncode == 1 and "Read-only file system" in done.stderr, done.stderr
     assert len(done.stderr.splitlines()) == 1 and not list(home.iterdir())
-    assert ended(["-m", "emodiff", *words], EMODIFF_HOME=str(home)).returncode == 0
+    assert run_python("-m", "emodiff", *words).returncode == 0
     kept = sorted(home.rglob("*"))
-    again = ended(["-c", READ_ONLY, *words], EMODIFF_HOME=str(home))  # what is there is read
+    again = run_python("-c", READ_ONLY, *words)  # what is there is read
     assert again.returncode == 0 and sorted(home.rglob("*")) == kept, again.stderr
 
 

@@ -38,6 +38,7 @@ from emodiff.base.core import (
     write_text,
 )
 from ..base.settings import EMOTIONS, Standin, replace, to_dict
+from ..base.workers import end_with_parent
 from emodiff.speech.corpora import (
     CREMA_CODES,
     CREMA_FEMALE,
@@ -231,18 +232,17 @@ def _speak_standin(job: dict[str, Any]) -> None:
 # %% ../../nbs/01_speech/01_standins.ipynb #c3d9e500
 def speak_standins(
     done: int,  # a file descriptor: one byte is written to it per utterance
-    parent: int,  # the process that wants them; nothing is spoken once it is gone
 ) -> None:
     "Speak the groups of jobs given as JSON on stdin, each group in a fork of its own."
     import parselmouth  # noqa: F401  loaded here so that no fork has to
     import scipy.fft  # noqa: F401
 
+    mine = os.getpid()
     for group in json.load(sys.stdin):
-        if os.getppid() != parent:
-            sys.exit(1)
         pid = os.fork()
         if pid == 0:
             code = 1
+            end_with_parent(mine)
             try:
                 for job in group:
                     _speak_standin(job)
@@ -268,8 +268,10 @@ def _start_speaking(
     with tempfile.TemporaryFile("w+") as stdin:
         json.dump(groups, stdin)
         stdin.seek(0)
-        command = ("from emodiff.speech.standins import speak_standins; "
-                   f"speak_standins({done}, {os.getpid()})")
+        command = ("from emodiff.base.workers import end_with_parent; "
+                   f"end_with_parent({os.getpid()}); "  # the watch comes first
+                   "from emodiff.speech.standins import speak_standins; "
+                   f"speak_standins({done})")
         return subprocess.Popen([sys.executable, "-c", command], stdin=stdin, stderr=errors,
                                 env=env, pass_fds=[done]), errors
 
