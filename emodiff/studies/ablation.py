@@ -146,7 +146,8 @@ def variant_quality(
 ) -> pd.DataFrame:  # one row per variant
     "Likeness and usefulness of every variant, and what it cost."
     speech = {name: m.segments for name, m in made.items()}
-    near = [{"variant": name, **likeness(study, s)} for name, s in speech.items()]
+    resamples = min(200, settings.protocol.resamples)
+    near = [{"variant": name, **likeness(study, s, resamples)} for name, s in speech.items()]
     cost = [(name, m.generator.seconds, m.run.seconds / len(m.segments))
             for name, m in made.items()]
     table = pd.DataFrame(near).merge(usefulness(study, speech, settings, device), on="variant")
