@@ -7,6 +7,7 @@ at a time. The last line is `N passed, N failed`: notebooks and single tests.
     python tests/run.py 02_generator plan    # only what has one of these words in its path
 """
 import atexit
+import functools
 import importlib.util
 import json
 import multiprocessing
@@ -114,6 +115,17 @@ def check_lint() -> dict[str, list[str]]:
     return faults
 
 
+def run_notebook(path: str) -> None:
+    "Run a notebook's cells; each picture is drawn once, at the size of its file."
+    import nbdev.test
+    from execnb.shell import CaptureShell
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    nbdev.test.CaptureShell = functools.partial(CaptureShell, mpl_format="png")
+    FigureCanvasBase.draw_idle = lambda *_: None  # it is drawn again when it is shown
+    nbdev.test.nbdev_test(path=path, n_workers=0, do_print=True)
+
+
 def run_job(path: str, log: str) -> None:
     "What the process of a notebook or a test file does; all that it prints goes into a file."
     os.setsid()  # so that a timeout can end its children too
@@ -124,9 +136,7 @@ def run_job(path: str, log: str) -> None:
     failed = True
     try:
         if path.endswith(".ipynb"):
-            from nbdev.test import nbdev_test
-
-            nbdev_test(path=path, n_workers=0, do_print=True)
+            run_notebook(path)
             failed = False
         else:
             os.environ["IN_TEST"] = "1"
@@ -201,9 +211,6 @@ def main(words: list[str]) -> int:
     faults: dict[str, list[str]] = {"": []}
     for path in NBS:
         faults[shown(path)] = check_form(path)
-    for found in (check_copy(), check_lint()):
-        for name, lines in found.items():
-            faults.setdefault(name, []).extend(lines)
     for name in ("torchvision", "torchaudio"):  # beside a CPU torch they break transformers
         if importlib.util.find_spec(name):
             faults[""].append(f"{name} is installed in this environment; remove it")
@@ -216,7 +223,12 @@ def main(words: list[str]) -> int:
     jobs = [p for p in NBS + FILES if not words or any(w in shown(p) for w in words)]
     passed, failed, seconds, cpu = 0, 0, {}, {}
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        for path, result in pool.map(execute, longest_first(jobs)):
+        checks = [pool.submit(check) for check in (check_copy, check_lint)]
+        results = pool.map(execute, longest_first(jobs))
+        for check in checks:
+            for name, lines in check.result().items():
+                faults.setdefault(name, []).extend(lines)
+        for path, result in results:
             name = shown(path)
             seconds[name], cpu[name] = result.seconds, result.cpu
             passed, failed = passed + result.passed, failed + result.failed
