@@ -245,7 +245,9 @@ def emotions_of(
 ) -> tuple[str, ...]:  # in the order of the posteriors
     "The label set of predictions; without posteriors, `label_set` of what occurs."
     named = tuple(c.removeprefix("p_") for c in predictions if str(c).startswith("p_"))
-    return named or label_set({*predictions["emotion"], *predictions["predicted"]})
+    if named:
+        return named
+    return label_set({*predictions["emotion"].unique(), *predictions["predicted"].unique()})
 
 # %% ../../nbs/04_recognition/00_classifier.ipynb #69511b2a
 def predict(
