@@ -5,8 +5,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -16,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from forked import Process
 
 from emodiff.augment.cost import TEST_ARMS
 from emodiff.augment.delivery import deliver_way, joint_table
@@ -32,9 +31,10 @@ from emodiff.augment.nested import (
 from emodiff.augment.report import Augmented
 from emodiff.augment.run import augment
 from emodiff.augment.source import Request, prepare_speech, read_speech, standin_csv
+from emodiff.augment.way_cost import count_ways, way_cost
 from emodiff.augment.ways import BOTH, NOTHING, REPETITION, WAYS, chosen_ways, combination
 from emodiff.base.core import data_dir, digest, error_message, home, runs_dir, write_text
-from emodiff.base.settings import EMOTIONS, load_preset
+from emodiff.base.settings import EMOTIONS, load_preset, replace
 from emodiff.generator.vocoder import write_wav
 from emodiff.pages.html import fill
 from emodiff.recognition.audit import leak_audit
@@ -43,7 +43,8 @@ from emodiff.speech.features import load_audio
 from emodiff.speech.segments import load_segments
 from emodiff.speech.tables import read_csv, write_csv
 
-SMOKE = load_preset("smoke")
+FEW = {"training": {"steps": 2, "warmup": 1}, "sampling": {"steps": 2}, "classifier": {"steps": 2}}
+SMOKE = load_preset("smoke", **FEW)  # how good anything becomes is not asked here
 NOUNS = {"angry": "anger", "happy": "happiness", "neutral": "neutral", "sad": "sadness"}
 
 
@@ -184,19 +185,17 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
     second = root / "second"
     code = ("import sys; from emodiff.augment.run import Request, augment; "
             "from emodiff.base.settings import load_preset; augment(sys.argv[1], sys.argv[2], "
-            "Request(per_emotion=2, vocoder=sys.argv[3]), load_preset('smoke'), {'fear': ''})")
+            f"Request(per_emotion=2, vocoder=sys.argv[3]), load_preset('smoke', **{FEW}), "
+            "{'fear': ''})")
     prompts = data_dir() / "cache" / "prompts"  # embedded once is enough for a test
     shutil.copytree(prompts, root / "home2" / prompts.relative_to(home()))
     monkeypatch.setenv("EMODIFF_HOME", str(root / "home2"))
-    with open(root / "killed.txt", "wb") as log:
-        victim = subprocess.Popen([sys.executable, "-c", code, table, second, hifigan],
-                                  stdout=log, stderr=log)
-        end = time.monotonic() + 120
-        while not (second / "augmented.csv").exists() and time.monotonic() < end:
-            assert victim.poll() is None, (root / "killed.txt").read_text()
-            time.sleep(0.02)
-        victim.send_signal(signal.SIGKILL)
-        assert victim.wait() == -signal.SIGKILL
+    victim, end = Process(["-c", code, str(table), str(second), hifigan]), time.monotonic() + 120
+    while not (second / "augmented.csv").exists() and time.monotonic() < end:
+        assert victim.poll() is None, victim.err.read_text()
+        time.sleep(0.02)
+    victim.send_signal(signal.SIGKILL)
+    assert victim.wait() == -signal.SIGKILL
     assert not (second / "report.html").exists()
     before = {p: p.stat().st_mtime_ns for p in runs_dir().glob("*/*/run.json")}
     augment(table, second, Request(2, hifigan), SMOKE, {"fear": ""}, log=quiet)
@@ -332,6 +331,21 @@ def compared(root: Path, table: Path, hifigan: str) -> Augmented:
     after = {p: p.stat().st_mtime_ns for p in runs_dir().glob("*/*/run.json")}
     assert before.items() <= after.items() and any("judges" in str(p) for p in before)
     return done
+
+
+def test_the_estimate_counts_what_will_be_done(whole: pd.DataFrame) -> None:
+    "A frozen model's hearing counts where one is named; synthetic delivery is said beside."
+    ways, rates = chosen_ways(["speed", "synthetic"]), {
+        "step": 0.1, "sample": 0.1, "wave": 1.0, "fit": 0.01, "cell": 0.1, "judge": 0.1,
+        "hear": 1.0, "generator": 8.0}
+    named = replace(SMOKE, protocol=replace(SMOKE.protocol, frozen="a model"))
+    plain, frozen = (way_cost(count_ways(whole, ways, 8, s), rates, s).set_index("stage")
+                     for s in (SMOKE, named))
+    assert count_ways(whole, ways, 8, SMOKE).heard == 0
+    assert frozen["seconds"]["choice"] > 2 * plain["seconds"]["choice"]
+    assert plain["seconds"]["delivery"] < 1 and "more" in plain["what"]["delivery"]
+    assert "more" not in way_cost(count_ways(whole, chosen_ways(["speed"]), 8, SMOKE), rates,
+                                  SMOKE)["what"].str.cat()
 
 
 def test_ways_are_compared_on_speakers_that_nothing_has_met(compared: Augmented) -> None:
