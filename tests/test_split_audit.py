@@ -12,7 +12,7 @@ import soxr
 from typer.testing import CliRunner
 
 from emodiff.app.cli import app
-from emodiff.augment.split_audit import audit_split, read_split
+from emodiff.augment.split_audit import audit_split, read_split, write_split_audit
 from emodiff.base.core import EmodiffError, rng_for
 from emodiff.speech.standins import load_corpus
 
@@ -116,6 +116,19 @@ def test_what_the_table_says(home: Path, corpus: Path) -> None:
         "late.wav in train was generated from 5.wav", "cut.wav in train was generated from d"]
     assert "1 synthetic row without a source" in audit.sentence
     assert "1 row left out" in audit.sentence
+
+
+@pytest.mark.parametrize("evil", ["<script>alert(1)</script>", "=HYPERLINK(0)", "\x1b[2Jx"])
+def test_hostile_names_stay_data(tmp_path: Path, evil: str) -> None:
+    "A speaker in both parts, and a file: in the page, in the list and in the sentence."
+    path = tmp_path / "split.csv"
+    path.write_text(f"file,speaker,split\n{evil}.wav,{evil},train\n{evil}.wav,{evil},test\n")
+    audit = audit_split(read_split(path), sound=False)
+    assert {"speaker", "clip"} == set(audit.leaks["kind"])
+    page = write_split_audit(audit, tmp_path / "leaks.html").read_text("utf-8")
+    rows = pd.read_csv(write_split_audit(audit, tmp_path / "leaks.csv"), dtype=str)
+    assert "<script>alert" not in page and "\x1b" not in page + audit.sentence
+    assert not rows.map(lambda cell: str(cell).startswith(("=", "\x1b"))).any(axis=None)
 
 
 @pytest.mark.parametrize(("text", "said"), [
