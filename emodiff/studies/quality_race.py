@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ENTRANTS', 'MARKS', 'FIDELITY', 'EGEMAPS', 'BETTER', 'RaceSpeech', 'race_speech', 'Entrant', 'PeerRecipe', 'enter',
-           'run_entrant', 'run_race', 'judge_race', 'race_leaders', 'plot_race', 'finish_race']
+           'run_entrant', 'run_race', 'judge_race', 'race_leaders', 'plot_race', 'finish_race', 'read_race_table']
 
 # %% ../../nbs/06_studies/04_race.ipynb #d6e0ec6b
 import importlib
@@ -22,10 +22,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss, one_hot
 
-from ..base.chapter import Chapter, corpora_folder
+from ..base.chapter import Chapter, corpora_folder, save_figure, save_table
 from emodiff.base.core import (
     EmodiffError,
     digest,
+    figures_dir,
     one_of,
     pick_precision,
     rng_for,
@@ -569,11 +570,24 @@ def finish_race(
     source: str = "RAVDESS",
     preset: str = "open",
     n: int = 128,
-) -> pd.DataFrame:  # from `judge_race`
-    "Judge what all entrants of a race made so far."
+) -> pd.DataFrame:  # from `judge_race`; also in the figures of the preset
+    "Judge what all entrants of a race made so far; write its table and figure."
     speech, settings = _race(corpora_dir, source, preset, n)
-    root = runs_dir() / "race" / speech.key
+    root, out = runs_dir() / "race" / speech.key, figures_dir(preset)
     if not list(root.glob("*/samples-*.safetensors")):
         raise EmodiffError(f"no entrant has run on {source} with the preset {preset}; call "
                            "run_race for one first.")
-    return judge_race(speech, settings, root)
+    table = judge_race(speech, settings, root)
+    what = f"preset {preset}, {source}, {len(speech.heard)} segments heard, {n} samples"
+    save_table(table, "race", out, f"Quality after the same CPU-minutes on one thread; {what}.")
+    save_figure(plot_race(table), "race", out)
+    return table
+
+# %% ../../nbs/06_studies/04_race.ipynb #032643bf
+def read_race_table(
+    folder: Path | str,  # of a preset's figures
+) -> pd.DataFrame:  # as from `judge_race`; no rows where no race was run
+    "The table that the last race left."
+    path = Path(folder) / "race.csv"
+    columns = ["entrant", "minutes", FIDELITY, "Fréchet", "liveliness", "useful (UAR %)"]
+    return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=columns)
