@@ -6,7 +6,7 @@ from emodiff.base.settings import load_preset
 from emodiff.generator import layers
 from emodiff.generator.denoiser import DenoiserNet
 
-SIZES = {"channels": 32, "condition_channels": 16, "blocks_before": 2, "blocks_after": 1}
+SIZES = {"channels": 32, "condition_channels": 16, "blocks_before": 1, "blocks_after": 1}
 
 
 @pytest.mark.parametrize("changes", [
