@@ -134,6 +134,34 @@ class Work:
         return run_plan(self.cells, self.plan.pools, self.plan.settings).drop(
             columns="seconds").to_csv()
 
+    def loud(self) -> Any:
+        "Clips to segments of one loudness, by a corpus's loudest moment."
+        from emodiff.base.settings import replace
+        from emodiff.speech.segments import prepare
+
+        features = replace(self.settings.features, loudness="corpus")
+        return prepare(self.clips[:8], features, 1).mels.tobytes()
+
+    def waves(self) -> Any:
+        "The sound of samples, as `augment` delivers it."
+        from emodiff.augment.delivery import _synthesise_speech
+        from emodiff.base.core import data_dir
+
+        _synthesise_speech(self.stripes.take(range(2)), data_dir() / "audio", "",
+                           self.settings.features)
+        return hashes(data_dir() / "audio")
+
+    def further_judges(self) -> Any:
+        "What the linear recogniser says of a fold, as the comparison of ways keeps it."
+        from emodiff.augment.nested import _judge_fold
+        from emodiff.base.core import home
+        from emodiff.recognition.pools import store_pool
+
+        pools = {name: store_pool(pool) for name, pool in self.plan.pools.items()}
+        fold = [c for c in self.cells if c.fold == self.cells[0].fold]
+        run = _judge_fold(fold, pools, self.plan.settings, "cpu", "", str(home()))
+        return (run.folder / "predictions.csv").read_bytes()
+
     def standins(self) -> Any:
         "A stand-in corpus."
         from emodiff.speech.standins import load_corpus
@@ -192,7 +220,7 @@ def make_homes(work: Work, root: Path, calls: list[str]) -> tuple[dict[str, Any]
         for state in reversed(STATES):
             patch = stopped_at(call, state)
             if patch is None or state in ("made", "sealed") and call in (
-                    "standins", "sample", "train_folder"):
+                    "standins", "sample", "train_folder", "waves"):
                 continue
             home = root / call / state
             home.mkdir(parents=True)
