@@ -204,6 +204,6 @@ def test_the_papers_recogniser_has_what_section_5_2_says_and_no_more() -> None:
     assert replace(paper, **PLAIN) == paper != replace(demo, **PLAIN)
     assert (paper.conv_dropout, paper.lstm_dropout, paper.weight_decay) == (0.1, 0.2, 0.0)
     assert CnnBlstm(paper).linear.in_features == 2 * paper.hidden  # mean of the BLSTM, no more
-    assert CnnBlstm(demo).linear.in_features == 4 * demo.hidden  # mean and deviation
-    known = replace(demo, shortcut=True)
-    assert CnnBlstm(known).linear.in_features == 4 * demo.hidden + 3 * 80
+    alone = replace(demo, shortcut=False)
+    assert CnnBlstm(alone).linear.in_features == 4 * demo.hidden  # mean and deviation
+    assert CnnBlstm(demo).linear.in_features == 4 * demo.hidden + 3 * 80  # and band statistics
