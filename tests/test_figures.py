@@ -130,7 +130,10 @@ DRAWN: dict[str, Callable[[Path], Any]] = {
     "limits": lambda _: plot_limits(gains((*TWELVE, *ARMS), 1)),
     "limits, one": lambda _: plot_limits(gains(ARMS[2:3], 1)),
     "recognisers": lambda _: plot_recognisers(pd.DataFrame({
-        "recogniser": [*TWELVE, *ARMS, "linear"], "uar": 50.0, "sd": np.nan})),
+        "corpus": "Берлин", "recogniser": [*TWELVE, *ARMS, "linear"], "uar": 50.0, "sd": np.nan})),
+    "recognisers, three corpora": lambda _: plot_recognisers(pd.concat([pd.DataFrame({
+        "corpus": name, "recogniser": ["the preset", "linear"], "uar": [51.0, 50.0], "sd": 1.0})
+        for name in ("RAVDESS", "EmoDB", "URDU")])),
     "steps": lambda _: steps(("ancestral", "ddim", "Verfahren von Heun", "dpm")),
     "steps, one": lambda _: steps(("dpm",)),
     "samples": lambda _: plot_samples({name: SimpleNamespace(segments=speech(TWELVE))

@@ -29,6 +29,12 @@ import pandas as pd
 from ..base.core import EmodiffError, digest, one_of
 from ..base.settings import EMOTIONS
 
+# %% ../../nbs/01_speech/00_corpora.ipynb #7d20c3a5
+# A file's name may hold bytes that are no UTF-8 (PEP 383). Strings of pyarrow, which pandas takes
+# where it is installed, cannot hold them.
+pd.set_option("mode.string_storage", "python")
+
+
 # %% ../../nbs/01_speech/00_corpora.ipynb #82194ce0
 def printable(text: str) -> str:
     "Text for a message: no control characters, no stray bytes, at most 400 characters."

@@ -390,7 +390,7 @@ def loop_overhead(
             return run
 
         whole = race({name: inside(e) for name, e in entries.items()}, rounds, 1, device)
-    whole["within"] = rows[len(entries):]  # the first round is not counted
+    whole["within"] = rows[-len(whole):]  # an uncounted round comes first
     whole["ratio"] = whole["seconds"] / whole["within"]
     found = whole.groupby("entry", sort=False).agg(
         seconds=("seconds", "median"), middle=("ratio", "median"),
