@@ -74,9 +74,13 @@ def interval_text(
 def gain_text(
     gain: Any,  # a dict or a row with gain, low, high
 ) -> str:
-    "A gain and half its interval as text."
-    half = (gain["high"] - gain["low"]) / 2
-    return signed_points(gain["gain"]) + ("" if np.isnan(half) else f" ± {half:.1f}")
+    "A gain and half its interval as text; both ends where one is cut off at 100 points."
+    value, low, high = gain["gain"], gain["low"], gain["high"]
+    half = (high - low) / 2
+    if abs(low + half - value) > 0.05:
+        return interval_text((value, low, high), sign=True)
+    return signed_points(value) + ("" if np.isnan(half) else f" ± {half:.1f}")
+
 
 # %% ../../nbs/04_recognition/10_claims.ipynb #154c92c5
 def mad_difference(
