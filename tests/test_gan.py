@@ -21,9 +21,7 @@ from emodiff.speech.segments import Segments, save_segments
 REAL = stripes(96)
 PLAN = REAL.table[["corpus", "speaker", "gender", "emotion", "text"]]
 SHORT = load_preset("smoke", training=dict(steps=7, batch=4, checkpoint_every=2))
-# a judge of 40 steps: too few for one that reads band statistics, too
-COMMON = dict(training=dict(steps=50, batch=8),
-              classifier=dict(steps=40, batch=16, lr=5e-3, shortcut=False, weight_decay=0.0))
+COMMON = dict(training=dict(steps=50, batch=8), classifier=dict(steps=40, batch=16, lr=5e-3))
 TINY = load_preset("smoke", **COMMON, gan=dict(warmup=5, ema=0.9))
 FILES = ("model.safetensors", "history.csv", "trained_on.csv", "config.json")
 
