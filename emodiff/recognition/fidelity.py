@@ -101,12 +101,14 @@ def collapse_check(
     synthetic: Segments,  # its samples
     settings: Settings,  # classifier
     device: str = "cpu",  # 'cpu', 'cuda' or 'auto'
+    judges: int = 3,  # recognisers; the recall is their mean, as one alone can miss a whole class
 ) -> pd.DataFrame:  # per emotion: segments, recall, spread, real_spread, diversity
     "Recall of the asked emotion, and diversity over that of real speech, by emotion."
     device = pick_device(device)
     judge = fidelity_judge(settings).classifier
-    net = train_classifier(real, judge, seed_for("collapse"), device=device)
-    found = recalls(confusion(predict(net, synthetic, device)))
+    nets = [train_classifier(real, judge, seed_for("collapse", i), device=device)
+            for i in range(judges)]
+    found = np.mean([recalls(confusion(predict(n, synthetic, device))) for n in nets], 0)
     mine, theirs = dict.fromkeys(real.emotions, math.nan) | _spread(synthetic), _spread(real)
     counts = synthetic.table["emotion"].value_counts()
     return pd.DataFrame([{"emotion": e, "segments": int(counts.get(e, 0)), "recall": found[i],
