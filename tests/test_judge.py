@@ -30,6 +30,8 @@ from emodiff.recognition.linear import linear_predictions
 from emodiff.speech.segments import Segments, prepare
 from emodiff.speech.standins import load_corpus
 
+HOSTILE = "<img src=x>broken.wav"  # a broken clip whose name would be a tag of the page
+
 
 @pytest.fixture(scope="session")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -49,8 +51,8 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
                    for m in spoken.values())
     real.to_csv(folder / "real.csv", index=False)
     other = other.groupby("emotion").head(8)
-    (folder / "broken.wav").write_bytes(b"RIFF nothing")
-    extra = pd.DataFrame([["broken.wav", "x", "f", "sad", "Hello."],
+    (folder / HOSTILE).write_bytes(b"RIFF nothing")
+    extra = pd.DataFrame([[HOSTILE, "x", "f", "sad", "Hello."],
                           [other["file"].iloc[0], "x", "f", "furious", "Hello."]],
                          columns=other.columns)
     pd.concat([other, extra]).to_csv(folder / "espeak.csv", index=False)
@@ -86,7 +88,8 @@ def test_espeak_and_a_broken_clip(home: Path, tables: Path) -> None:
     assert {"real + theirs minus real, linear", "real + theirs minus real + speed, CNN-BLSTM",
             "theirs minus chance, linear"} <= set(row["gains"])
     page = (home / "a.html").read_text("utf-8")
-    assert "broken.wav" in page and "one Mel for every prompt" in page
+    assert "one Mel for every prompt" in page
+    assert "&lt;img src=x&gt;broken.wav" in page and "<img src=x>" not in page
     assert 'src="http' not in page and json.loads((home / "a.json").read_text("utf-8")) == row
     compared = CliRunner().invoke(app, ["judge", "--compare", str(home / "a.json"),
                                         str(home / "a.json"), "--json"])
