@@ -286,8 +286,7 @@ def arm_estimate(
         v1, shared_variance(parts, *shared), n,
         [shared_variance(p, *shared) for p in lent if p is not None])
     floor = sampling_variance(arm, 0.0 if against is None else points, measure)
-    variance = max(float(variance), floor)
-    found = interval_of(points, variance, float(freedom), n, generators)
+    found = interval_of(points, max(float(variance), floor), float(freedom), n, generators)
     least, most = (0.0, 100.0) if against is None else (-100.0, 100.0)
     return replace(found, low=max(found.low, least), high=min(found.high, most))
 
