@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['ENTRANTS', 'MARKS', 'FIDELITY', 'EGEMAPS', 'BETTER', 'RaceSpeech', 'race_speech', 'Entrant', 'PeerRecipe', 'enter',
-           'run_entrant', 'run_race', 'judge_race', 'race_leaders', 'plot_race', 'finish_race', 'read_race_table']
+           'run_entrant', 'run_race', 'judge_kinds', 'judge_race', 'race_leaders', 'plot_race', 'finish_race',
+           'read_race_table']
 
 # %% ../../nbs/06_studies/04_race.ipynb #d6e0ec6b
 import importlib
@@ -499,16 +500,13 @@ def _linear_judge(
                           "useful (UAR %)": value["useful", name]} for name in kinds])
 
 # %% ../../nbs/06_studies/04_race.ipynb #628224d2
-def judge_race(
+def judge_kinds(
     speech: RaceSpeech,
     settings: Settings,  # features
-    root: Path | str,  # a folder per entrant, from `run_entrant`
-) -> pd.DataFrame:  # yardsticks, then a row per entrant and mark
-    "Everything that the entrants made, judged alike."
-    rows, made = _read_race(speech, settings, root)
-    kinds = {**_yardsticks(speech), **{name: (s, s) for name, s in made.items()}}
-    table = _linear_judge(speech, kinds).merge(rows, "left", on="kind")
-    table["entrant"] = table["entrant"].fillna(table["kind"])
+    kinds: dict[str, tuple[Segments, Segments]],  # name -> what is judged, what is trained on
+) -> pd.DataFrame:  # one row per kind
+    "Several kinds of speech, judged alike; 'real speech' stands for unheard real speech."
+    table = _linear_judge(speech, kinds)
     real = concat([speech.heard, speech.unheard])
     features, lively = pooled_features(real), frame_change(real)
     n = min(len(real) // 2, *(len(judged) for judged, _ in kinds.values()))
@@ -520,9 +518,24 @@ def judge_race(
         sound = judged_sound(speech.heard, {name: judged for name, (judged, _) in kinds.items()},
                              settings, judges=("emotion",), english=False)
         table[EGEMAPS] = sound["emotion by eGeMAPS (UAR %)"].to_numpy()
+    return table
+
+
+# %% ../../nbs/06_studies/04_race.ipynb #5bec1e02
+def judge_race(
+    speech: RaceSpeech,
+    settings: Settings,  # features
+    root: Path | str,  # a folder per entrant, from `run_entrant`
+) -> pd.DataFrame:  # yardsticks, then a row per entrant and mark
+    "Everything that the entrants made, judged alike."
+    rows, made = _read_race(speech, settings, root)
+    kinds = {**_yardsticks(speech), **{name: (s, s) for name, s in made.items()}}
+    table = judge_kinds(speech, settings, kinds).merge(rows, "left", on="kind")
+    table["entrant"] = table["entrant"].fillna(table["kind"])
     first = ["entrant", "minutes"]
     return table[[*first, *(c for c in table if c not in [*first, "kind"])]].sort_values(
         ["minutes", "entrant"], na_position="first", kind="stable", ignore_index=True)
+
 
 # %% ../../nbs/06_studies/04_race.ipynb #866259c4
 BETTER = {FIDELITY: 1, EGEMAPS: 1, "Fréchet": -1, "useful (UAR %)": 1, "sampling s": -1}
