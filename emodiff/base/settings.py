@@ -260,6 +260,7 @@ class Sampling:
     sampler: Literal["ancestral", "ddim", "dpm"] = "dpm"  # the paper: ancestral; DPM-Solver++ 2M
     steps: Count = 6  # S < T; the cheapest that is not worse than 250 ancestral ones (06)
     guidance: NotNegative = 1.0  # classifier-free guidance weight; 1 = none (the paper)
+    epsilon_scaling: NotNegative = 0.0  # c: each of S steps keeps eps / (1 + c / S); 0 = all of it
     batch: Count = 32  # segments at once
 
 # %% ../../nbs/00_base/01_settings.ipynb #9f05e5dd

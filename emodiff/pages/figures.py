@@ -55,7 +55,8 @@ def noise_and_denoise(
         "The network's output, with its input kept."
         return guided(visited.setdefault(t, x.clone()), t)
 
-    end = walk_chain(recorded, chain, sampling.sampler, SampleNoise([1], (80, 256), device))
+    noise = SampleNoise([1], (80, 256), device)
+    end = walk_chain(recorded, chain, sampling.sampler, noise, scaling=sampling.epsilon_scaling)
     wished = [*steps, max(visited)]
     times = sorted({list(visited)[np.abs(np.array(list(visited)) - w).argmin()] for w in wished})
     rng, forward, reverse = torch.Generator().manual_seed(0), {0: x0}, {0: end}
