@@ -476,7 +476,8 @@ def corpora_alike(
                      "told_high": 50 + apart.high, "speakers": apart.speakers})
     table = pd.DataFrame(rows)
     table["frechet_low"] = table["frechet_low"].clip(lower=0)
-    return table, found
+    told = ["told_low", "told_high"]
+    return table.assign(**table[told].clip(0, 100)), found
 
 # %% ../../nbs/06_studies/05_assertions.ipynb #a55e0039
 def alike_difference(

@@ -139,12 +139,12 @@ def racer(
     "The 1-D denoiser, or a 2-D one, ready to train."
     group, s = ProcessGroup(), settings.training
     job, state, _, prompts = set_up_training(study.training, settings, "cpu", seed, group)
-    shape = prompts.vectors.shape[1:]
+    shape, (mels, frames) = prompts.vectors.shape[1:], job.mels.shape[1:]
     if patch:
         wide = replace(settings.denoiser, channels=width or settings.denoiser.channels)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_for("2-D weights", seed) % 2**63)
-            net: Any = ImageDenoiser(wide, shape[1], shape[0], *job.mels.shape[1:], patch=patch)
+            net: Any = ImageDenoiser(wide, shape[1], shape[0], mels, frames, patch)
         flat, draws = cast(Any, state.net), cast(Any, state.draws)
         net.stem.condition.load_state_dict(flat.stem.condition.state_dict())
         state = generator_state(net.to(memory_format=torch.channels_last), draws, s)
