@@ -17,8 +17,14 @@ import pandas as pd
 
 from ..base.core import one_of, rng_for
 from ..base.settings import Protocol
-from .classifier import confusion, emotions_of, posteriors, recalls
+from .classifier import emotions_of, posteriors, recalls
 
+
+# %% ../../nbs/04_recognition/09_statistics.ipynb #5e0a9c11
+def _numbers(values: pd.Series, names: Sequence[Any]) -> np.ndarray:
+    "The number of each value in a list of names, (N,); tables here are small, and pandas is slow."
+    number = {name: i for i, name in enumerate(names)}
+    return np.array([number[value] for value in values.tolist()], np.int64)
 
 # %% ../../nbs/04_recognition/09_statistics.ipynb #2b7e0c01
 @dataclass(frozen=True)
@@ -36,21 +42,18 @@ def speaker_counts(
     # group and generator where there are any
 ) -> ArmCounts:
     "Confusion counts per seed and speaker."
-    p = predictions.assign(who=predictions["corpus"] + "/" + predictions["speaker"])
-    p["fold"] = p["fold"].astype(str) if "fold" in p else ""
-    p["group"] = p["group"].astype(str) if "group" in p else p["fold"]
-    p["generator"] = p["generator"] if "generator" in p else -1
-    emotions = emotions_of(predictions)
-    speakers, seeds = sorted(p["who"].unique()), sorted(p["seed"].unique())
+    p, emotions, nothing = predictions, emotions_of(predictions), np.full(len(predictions), "")
+    who = (p["corpus"].to_numpy(object) + "/" + p["speaker"].to_numpy(object)).astype(str)
+    fold = p["fold"].to_numpy(object).astype(str) if "fold" in p else nothing
+    group = p["group"].to_numpy(object).astype(str) if "group" in p else fold
+    speakers, of, speaker = np.unique(who, return_index=True, return_inverse=True)
+    seeds, first, seed = np.unique(p["seed"], return_index=True, return_inverse=True)
     shape = len(seeds), len(speakers), len(emotions), len(emotions)
-    names = zip(("seed", "who", "emotion", "predicted"), (seeds, speakers, emotions, emotions),
-                strict=True)
-    at = np.ravel_multi_index([pd.Categorical(p[k], v).codes for k, v in names], shape)
-    out = np.bincount(at, minlength=int(np.prod(shape))).reshape(shape)
-    of = p.drop_duplicates("who").set_index("who").loc[speakers]
-    generators = p.groupby("seed")["generator"].first().loc[seeds]
-    return ArmCounts(out, speakers, of["fold"].to_numpy(str), of["group"].to_numpy(str),
-                     generators.to_numpy(int))
+    true, found = (_numbers(p[column], emotions) for column in ("emotion", "predicted"))
+    at = np.ravel_multi_index((seed, speaker, true, found), shape)
+    counts = np.bincount(at, minlength=int(np.prod(shape))).reshape(shape)
+    generators = p["generator"].to_numpy(int) if "generator" in p else np.full(len(p), -1)
+    return ArmCounts(counts, speakers.tolist(), fold[of], group[of], generators[first])
 
 # %% ../../nbs/04_recognition/09_statistics.ipynb #f56a2e44
 def pooled_uar(counts: np.ndarray) -> np.ndarray:
@@ -63,9 +66,14 @@ def segment_uar(
     predictions: pd.DataFrame,  # from run_plan: seed, emotion, segments, segments_found
 ) -> float:  # in %, mean over seeds
     "UAR over segments instead of utterances."
-    sums = predictions.groupby(["seed", "emotion"])[["segments_found", "segments"]].sum()
-    recall = sums["segments_found"] / sums["segments"]
-    return float(100 * recall.groupby("seed").mean().mean())
+    seeds, seed = np.unique(predictions["seed"], return_inverse=True)
+    emotions = predictions["emotion"].unique()
+    emotion, (found, whole) = _numbers(predictions["emotion"], emotions), np.zeros(
+        (2, len(seeds), len(emotions)))
+    np.add.at(found, (seed, emotion), predictions["segments_found"].to_numpy())
+    np.add.at(whole, (seed, emotion), predictions["segments"].to_numpy())
+    recall = np.divide(found, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+    return float(100 * np.nanmean(recall, 1).mean())
 
 # %% ../../nbs/04_recognition/09_statistics.ipynb #2b7e0c04
 def _auroc(
@@ -96,16 +104,19 @@ def scores(
 ) -> dict[str, float]:  # `score_names`; in %, but for the log-loss in nats; NaN without posteriors
     "UAR and what stands beside it."
     emotions = emotions_of(predictions)
-    counts, k, names = confusion(predictions), len(emotions), score_names(emotions)
-    each, columns = recalls(counts), posteriors(emotions)
+    k, names, columns = len(emotions), score_names(emotions), posteriors(emotions)
+    true, found = (_numbers(predictions[c], emotions) for c in ("emotion", "predicted"))
+    counts = np.bincount(true * k + found, minlength=k * k).reshape(k, k)
+    each = recalls(counts)
     shares = [np.nanmean(each), np.trace(counts) / counts.sum(), *each]
     if not set(columns) <= set(predictions):
         return dict(zip(names, [*(100 * float(v) for v in shares), *[np.nan] * 3], strict=True))
     p = predictions[columns].to_numpy(float)
-    true = predictions["emotion"].map({e: i for i, e in enumerate(emotions)}).to_numpy()
-    runs = predictions["fold"] if "fold" in predictions else np.zeros(len(p))
-    means = predictions[columns].groupby(np.asarray(runs)).transform("mean").to_numpy()
-    best = (p / np.maximum(means, 1e-12)).argmax(1)
+    runs = predictions["fold"].to_numpy(object) if "fold" in predictions else np.zeros(len(p))
+    _, run, size = np.unique(runs.astype(str), return_inverse=True, return_counts=True)
+    means = np.zeros((len(size), k))
+    np.add.at(means, run, p / size[run, None])
+    best = (p / np.maximum(means[run], 1e-12)).argmax(1)
     centred = np.bincount(true * k + best, minlength=k * k).reshape(k, k)
     likely = np.maximum(p[np.arange(len(p)), true], 1e-12)
     shares += [np.nanmean(recalls(centred)), _auroc(true, p)]
