@@ -15,7 +15,8 @@ from emodiff.generator import gan_training
 from emodiff.generator.checkpoints import checkpoint_paths, read_config
 from emodiff.generator.gan_training import cached_gan, sample_gan, train_gan
 from emodiff.generator.training import validation_mask
-from emodiff.recognition.fidelity import collapse_check, passes_collapse_check
+from emodiff.recognition.classifier import CnnBlstm
+from emodiff.recognition.fidelity import collapse_check, collapse_judges, passes_collapse_check
 from emodiff.speech.segments import Segments, save_segments
 
 REAL = stripes(96)
@@ -30,6 +31,13 @@ FILES = ("model.safetensors", "history.csv", "trained_on.csv", "config.json")
 def one_thread(home: Path) -> None:
     "A home of its own, and sums in one order."
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def judges() -> list[CnnBlstm]:
+    "What `collapse_check` trains on REAL where it is given no recognisers."
+    torch.set_num_threads(1)
+    return collapse_judges(REAL, TINY)
 
 
 def interrupted(kind: str, folder: Path) -> Path:
@@ -118,23 +126,24 @@ def test_what_goes_wrong_is_said_in_a_sentence(tmp_path: Path) -> None:
     refused("no neutral segment", sample_gan, cycle, PLAN, TINY, source=REAL.take(~neutral))
 
 
-def test_the_collapse_check_can_fail() -> None:
+def test_the_collapse_check_can_fail(judges: list[CnnBlstm]) -> None:
     "One sample per class has no diversity, shuffled labels have no recall; real speech passes."
     number = REAL.table.assign(row=np.arange(len(REAL)))
     first = number.groupby(["emotion", "speaker"])["row"].transform("first").to_numpy()
     copies = Segments(REAL.mels[first], REAL.table)
     shuffled = Segments(REAL.mels, REAL.table.assign(emotion=np.roll(REAL.table["emotion"], 1)))
     for failed in (copies, shuffled):
-        assert not passes_collapse_check(collapse_check(REAL, failed, TINY))
+        assert not passes_collapse_check(collapse_check(REAL, failed, TINY, judges=judges))
     check = collapse_check(REAL, REAL, TINY)
+    assert check.equals(collapse_check(REAL, REAL, TINY, judges=judges))
     assert passes_collapse_check(check) and np.allclose(check["diversity"], 1)
 
 
 @pytest.mark.parametrize("kind", GANS)
-def test_what_is_made_has_not_collapsed(kind: str) -> None:
+def test_what_is_made_has_not_collapsed(kind: str, judges: list[CnnBlstm]) -> None:
     folder = cached_gan(kind, REAL, TINY, seed=1).folder
     made = sample_gan(folder, PLAN, TINY, seed=1, source=REAL)
-    check = collapse_check(REAL, made, TINY)
+    check = collapse_check(REAL, made, TINY, judges=judges)
     assert check["recall"].mean() > 0.5 and check["diversity"].min() > 0.25, check
     assert abs(made.mels).max() <= 1
     for mel, frames in zip(made.mels, made.table["frames"], strict=True):
@@ -145,11 +154,11 @@ def test_what_is_made_has_not_collapsed(kind: str) -> None:
     assert set(saw["utterance"]) == set(REAL.table["utterance"])
 
 
-def test_without_the_energy_distance_it_collapses() -> None:
+def test_without_the_energy_distance_it_collapses(judges: list[CnnBlstm]) -> None:
     alone = load_preset("smoke", **COMMON, gan=dict(warmup=5, ema=0.9, energy=0.0))
     folder = cached_gan("cGAN", REAL, alone, seed=1).folder
     made = sample_gan(folder, PLAN, alone, seed=1)
-    assert not passes_collapse_check(collapse_check(REAL, made, TINY))
+    assert not passes_collapse_check(collapse_check(REAL, made, TINY, judges=judges))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA here")
