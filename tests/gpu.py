@@ -361,9 +361,9 @@ def recogniser_rates(plan: Plan) -> Iterator[dict[str, Any]]:
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    folder, steps = str(plan.folder), plan.small(300, 3)
-    jobs = plan.small(8, 2)
-    fit_recogniser(folder, 5, 0, plan.device)
+    folder, steps, first = str(plan.folder), plan.small(300, 3), plan.small(5, 1)
+    jobs = plan.small(8, 1)
+    fit_recogniser(folder, first, 0, plan.device)
     start, count = time.monotonic(), plan.small(4, 1)
     for seed in range(count):
         fit_recogniser(folder, steps, seed, plan.device)
@@ -371,7 +371,7 @@ def recogniser_rates(plan: Plan) -> Iterator[dict[str, Any]]:
            "per minute": 60 * count / (time.monotonic() - start)}
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         start = time.monotonic()
-        list(pool.map(fit_recogniser, [folder] * jobs, [5] * jobs, range(jobs),
+        list(pool.map(fit_recogniser, [folder] * jobs, [first] * jobs, range(jobs),
                       [plan.device] * jobs))
         begun, count = time.monotonic(), plan.small(3, 1) * jobs
         seen = set(pool.map(fit_recogniser, [folder] * count, [steps] * count, range(count),

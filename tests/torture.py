@@ -79,7 +79,7 @@ class Work:
         from emodiff.recognition.cells import within_cells
 
         self.settings, self.stripes = load_preset("smoke", **FEW), stripes(8)
-        self.clips = write_clips(clips, 72)
+        self.clips = write_clips(clips, 18)
         self.plan = MadeUpPlan()
         self.cells = within_cells(self.plan.folds, self.plan.sizes, self.plan.settings.protocol)[:3]
         self.generator = load_generator(ROOT / "data" / "pretrained" / "demo")
@@ -324,8 +324,9 @@ class Bench:
 
 @contextlib.contextmanager
 def bench(calls: list[str]) -> Iterator[Bench]:
-    "A bench in a temporary folder; copy-synthesis keeps every segment by itself."
+    "A bench in a temporary folder: four clips are a task, each copied segment is kept by itself."
     with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ), \
+            mock.patch("emodiff.speech.segments._CLIPS", 4), \
             mock.patch("emodiff.generator.vocoder._COPY_CHUNK", 1):
         yield Bench(Path(folder), calls)
 
