@@ -7,6 +7,7 @@ interpreter nor about its parent is run here: what an interpreter reads as it st
 its encoding) is the server's.
 """
 import atexit
+import gc
 import importlib
 import multiprocessing
 import os
@@ -56,6 +57,7 @@ def _serve(pipe: Connection) -> None:
             elif what == "start":
                 for name in IMPORTED:
                     importlib.import_module(name)
+                gc.freeze()  # what is here already is no garbage of the fork
                 if (pid := os.fork()) == 0:
                     pipe.close()
                     _live(*rest)

@@ -3,6 +3,7 @@
 Whatever is wrong with the package is told where a notebook or a test imports it, not here.
 """
 import contextlib
+import gc
 import importlib
 import io
 import pkgutil
@@ -40,3 +41,5 @@ def _warm() -> None:
 
 with contextlib.suppress(Exception):
     _warm()
+gc.collect()
+gc.freeze()  # else each fork looks through all of it, 0.4 s, whenever it collects its own garbage

@@ -35,6 +35,10 @@ LIMIT = 420  # seconds that a notebook or a test file may take
 ENV = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1",
        "EMODIFF_PROGRESS": "text", "PYTHONDONTWRITEBYTECODE": ""}
 PRELOAD = ["tests.preloaded"]  # imported once, in a process from which those of the tests fork
+SOUND = ("08_vocoder", "test_vocoder")  # what asks how Griffin-Lim sounds
+# the chapters but 08, and the notebooks that ask nothing about the run cache itself
+SHARING = (r"nbs/(0[3-79]_\w+|04_recognition/1[14]_\w+|06_studies/0[013-9]_\w+|07_augment/\w+|"
+           r"09_pages/04_\w+)\.ipynb")
 
 
 @dataclass
@@ -126,6 +130,21 @@ def run_notebook(path: str) -> None:
     nbdev.test.nbdev_test(path=path, n_workers=0, do_print=True)
 
 
+def speak_sooner() -> None:
+    "Griffin-Lim in 6 rounds instead of 60: with all, it is most of the time of what writes speech."
+    from emodiff.generator import vocoder
+
+    vocoder._GriffinLim.__init__.__defaults__ = ("cpu", 6)
+
+
+def share_runs() -> None:
+    "One run cache, empty when the tests begin: what one notebook has made, the next one draws."
+    from emodiff.base import core
+
+    folder = Path(os.environ["EMODIFF_TEST_RUNS"])
+    core.data_dir = lambda: folder
+
+
 def run_job(path: str, log: str) -> None:
     "What the process of a notebook or a test file does; all that it prints goes into a file."
     os.setsid()  # so that a timeout can end its children too
@@ -135,6 +154,10 @@ def run_job(path: str, log: str) -> None:
     sys.stdin = open(os.devnull)
     failed = True
     try:
+        if Path(path).stem not in SOUND:
+            speak_sooner()
+        if re.search(SHARING, path):
+            share_runs()
         if path.endswith(".ipynb"):
             run_notebook(path)
             failed = False
@@ -217,7 +240,8 @@ def main(words: list[str]) -> int:
     if ROOT / "nbs" / "05_cross_corpus.ipynb" not in NBS:
         faults[""].append("nbs/05_cross_corpus.ipynb is missing")
     standins = tempfile.TemporaryDirectory(prefix="emodiff-standins-")  # spoken once for all
-    os.environ.update(ENV, EMODIFF_STANDINS=standins.name)
+    runs = tempfile.TemporaryDirectory(prefix="emodiff-runs-")
+    os.environ.update(ENV, EMODIFF_STANDINS=standins.name, EMODIFF_TEST_RUNS=runs.name)
     os.chdir(ROOT)
     multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
     jobs = [p for p in NBS + FILES if not words or any(w in shown(p) for w in words)]
