@@ -383,6 +383,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "open": {
         "training": {"steps": 2500, "lr": 2e-3, "warmup": 100, "ema": 0.995,
                      "checkpoint_every": 250},
+        # chosen on development speakers (chapter 09)
+        "sampling": {"steps": 12, "guidance": 3.0, "epsilon_scaling": 0.7},
         "classifier": {"steps": 300, "strides": (2, 2, 2)},
         "gan": {"critic": 192, "lr": 1e-3, "critic_lr": 5e-4, "warmup": 200, "ema": 0.999},
         "protocol": {"adaptation": (0.0, 0.1, 0.25, 0.5), "seeds": 6, "generators": 3,

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['one_pass', 'one_pass_table', 'plot_one_pass', 'development_generator', 'judged_speech', 'sampling_ways',
-           'sample_ways', 'judge_ways', 'choose_way', 'plot_ways']
+           'sample_ways', 'judge_ways', 'choose_way', 'plot_sampling_ways']
 
 # %% ../../nbs/06_studies/07_speckle.ipynb #5bec2e03
 import itertools
@@ -17,7 +17,7 @@ import torch
 
 from ..base.core import seed_for
 from ..base.settings import Sampling, Settings, replace
-from ..base.style import series, side_legend, styled
+from ..base.style import broken, series, side_legend, styled
 from ..generator.diffusion import predict_x0, q_sample, split_output
 from ..generator.prompts import embed_prompts
 from ..generator.sampling import Generator, Guided, SampleNoise, load_generator
@@ -169,19 +169,19 @@ def choose_way(
 
 # %% ../../nbs/06_studies/07_speckle.ipynb #5bec2e16
 @styled
-def plot_ways(table: pd.DataFrame) -> Any:  # from `judge_ways`; a matplotlib Figure
-    "Fidelity against liveliness, a point per way; real speech is at the crossing of the lines."
+def plot_sampling_ways(table: pd.DataFrame) -> Any:  # from `judge_ways`; a matplotlib Figure
+    "Fidelity, liveliness and score, a row per way; lines: unheard real speech."
     import matplotlib.pyplot as plt
 
-    judges = [column for column in (FIDELITY, EGEMAPS) if column in table]
-    figure, axes = plt.subplots(1, len(judges), figsize=(3.4 * len(judges) + 2, 2.8), squeeze=False)
-    looks = series(table["way"][1:])
-    for axis, judge in zip(axes[0], judges, strict=True):
-        axis.axvline(1, color="0.6", lw=1)
-        axis.axhline(table.loc[0, judge], color="0.6", lw=1)
-        for row in table[1:].to_dict("records"):
-            axis.plot(row["liveliness"], row[judge], ls="", label=row["way"], **looks[row["way"]])
-        axis.set(xlabel="liveliness", ylabel=judge)
-    side_legend(figure, axes[0, 0], "way")
+    panels = [c for c in (FIDELITY, EGEMAPS, "liveliness", "score") if c in table]
+    ways, level = table[1:], table.iloc[0]
+    figure, axes = plt.subplots(1, len(panels), sharey=True, layout="constrained",
+                                figsize=(1.6 * len(panels) + 2.4, 0.2 * len(ways) + 0.8))
+    for axis, column in zip(axes, panels, strict=True):
+        axis.axvline(level[column], color="0.6", lw=1)
+        axis.plot(ways[column], range(len(ways)), "o", ms=4)
+        axis.set(xlabel=broken(column, 1.4, 8), ylim=(len(ways) - 0.5, -0.5))
+        axis.grid(axis="y", color="0.92")
+    axes[0].set_yticks(range(len(ways)), ways["way"])
     return figure
 
