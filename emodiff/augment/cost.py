@@ -181,6 +181,7 @@ def fit_rates(
     return {"fit": max(1e-5, (float(np.mean(more)) - once) / 12), "cell": once + asked}
 
 # %% ../../nbs/07_augment/01_cost.ipynb #22a50004
+@functools.lru_cache(maxsize=4)
 def measured_rates(
     settings: Settings, vocoder: Path | str = "", device: str = "cpu",
 ) -> dict[str, float]:  # of `generator_rates` and `fit_rates`

@@ -27,7 +27,12 @@ from emodiff.recognition.cells import (
     share_cells,
     within_cells,
 )
-from .fidelity import collapse_check, fidelity, passes_collapse_check
+from emodiff.recognition.fidelity import (
+    collapse_check,
+    collapse_judges,
+    fidelity,
+    passes_collapse_check,
+)
 from .folds import Fold, loso_folds, unheard_utterances
 from .judges import JUDGES, frozen_listener, judged_sound
 from .linear import linear_predictions
@@ -133,8 +138,10 @@ def gan_checks(
     device: str = "cpu",  # 'cpu' or 'cuda'
 ) -> pd.DataFrame:  # `collapse_check` of every GAN, and whether it passes
     "Whether the GANs of Table 1 make every emotion, and more than one sample of each."
-    found = [collapse_check(speech.seen, made, settings, device).assign(GAN=name)
-             for name, made in speech.others.items() if name in GANS]
+    gans = {name: made for name, made in speech.others.items() if name in GANS}
+    judges = collapse_judges(speech.seen, settings, device) if gans else None
+    found = [collapse_check(speech.seen, made, settings, device, judges).assign(GAN=name)
+             for name, made in gans.items()]
     tables = [check.assign(passes=passes_collapse_check(check)) for check in found]
     return pd.concat(tables).set_index("GAN") if tables else pd.DataFrame({"passes": []})
 
