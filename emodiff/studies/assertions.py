@@ -25,7 +25,7 @@ from ..base.cache import cached_run
 from ..base.chapter import Chapter
 from ..base.core import EmodiffError, digest, one_of, rng_for, write_text
 from ..base.settings import GANS, Protocol, Settings, replace, to_dict
-from ..base.style import aside, forest, series, side_legend, styled
+from ..base.style import COLOURS, aside, forest, series, side_legend, styled
 from ..generator.checkpoints import segments_digest
 from ..generator.diffusion import make_chain, respace
 from ..generator.gan_training import cached_gan, sample_gan
@@ -396,7 +396,7 @@ def plot_outcomes(outcomes: pd.DataFrame) -> Any:  # from `training_outcomes`; a
             x = i + np.linspace(-0.2, 0.2, len(part))
             for gone, marker in ((False, "o"), (True, "x")):
                 own = (part["collapsed"] == gone).to_numpy()
-                axis.plot(x[own], part[column][own], marker, color=f"C{i}")
+                axis.plot(x[own], part[column][own], marker, color=COLOURS[i % len(COLOURS)])
         axis.set_xticks(range(i + 1), outcomes["generator"].unique(), rotation=30)
         axis.set_ylabel(label)
     return figure
