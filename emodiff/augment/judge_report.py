@@ -81,7 +81,8 @@ def judge_cost(
     kinds = [((), False), ((), True), (("speed",), False)]
     rates = recogniser_rates(settings, kinds, few, len(real), device)
     mels = list(joined_mels(few).values())
-    copies = call_seconds(lambda: find_copies(mels, np.resize(["a", "b"], len(mels)))) / len(mels)
+    sides = np.resize(["a", "b"], len(mels)).tolist()
+    copies = call_seconds(lambda: find_copies(mels, sides)) / len(mels)
     steps, fits = c.steps or c.epochs * -(-len(real) // c.batch), p.groups * len(
         ARMS_JUDGED) * p.seeds
     heard = min(200, len(theirs)) + 2 * min(200, len(real) // 2)  # clips, by each judge

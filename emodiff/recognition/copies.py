@@ -189,7 +189,7 @@ def _aligned(
             sound, offset = np.exp(2.1 * played_at(x, s, pitch)), there - round(here * speed / s)
             for shift in shifts:
                 if both := _laid_over(sound, target, offset + shift):
-                    found = max(found, (_correlation(*both), s, shift))
+                    found = max(found, (_correlation(both[0], both[1]), s, shift))
         return found
 
     found = best([speed], range(-3, 4, 3))
