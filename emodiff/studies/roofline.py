@@ -43,6 +43,7 @@ class Part:
     work: Callable[[Tensor], Tensor]  # (B, T, C) to (B, T, C)
     flops: float  # of one forward and backward
     arrays: int  # activations that must be read or written, in both directions together
+    weights: int = 0  # numbers that are read in both directions, and whose gradient is written
 
 
 # %% ../../nbs/06_studies/08_roofline.ipynb #5bec5e09
@@ -57,19 +58,23 @@ def block_parts(
     "The convolution, the normalisation with its SiLU, the residual addition and the attention."
     conv = Conv(channels, channels, kernel, padding=kernel // 2)
     norm, n = make_norm("group", channels), batch * frames * channels
-    scale = torch.full((batch, 1, channels), 1.1)
+    other, scale = torch.randn(batch, frames, channels), torch.full((batch, 1, channels), 1.1)
 
     def attention(x: Tensor) -> Tensor:
         "With x as queries, keys and values."
         split = x.unflatten(2, (heads, -1)).transpose(1, 2)
         return attend(split, split, split).transpose(1, 2).flatten(2)
 
-    return [  # a backward pass does the products twice: for the input and for the weights
-        Part("convolution", blocks, conv, 3 * 2 * n * channels * kernel, 5),
+    return [
+        # one product forward, two backward; x, y forward, and x, the gradients of y and x backward
+        Part("convolution", blocks, conv, 3 * 2 * n * channels * kernel, 5, conv.weight.numel()),
+        # about 8 operations per number in each of three passes; arrays as above
         Part("normalisation, scale, SiLU", blocks, lambda x: norm_silu(norm, x, scale, scale),
              3 * 8 * n, 5),
-        Part("addition", blocks, lambda x: x + 1.5, 2 * n, 4),
-        Part("attention", 1, attention, 7 * 2 * n * frames, 8)]
+        # one addition; x, the other and the sum forward, nothing backward
+        Part("addition", blocks, lambda x: x + other.to(x.dtype), n, 3),
+        # two products forward, five backward (two of them the forward ones again); q, k, v are x
+        Part("attention", 1, attention, 7 * 2 * n * frames, 5)]
 
 
 # %% ../../nbs/06_studies/08_roofline.ipynb #5bec5e0b
@@ -108,7 +113,8 @@ def _roofline(
         memory = memory_rate(x.numel(), precision, seconds)
         for part in block_parts(channels, batch):
             taken = _seconds(part, x, precision, seconds)
-            intensity = part.flops / (part.arrays * x.numel() * x.element_size())
+            moved = (part.arrays * x.numel() + 3 * part.weights) * x.element_size()
+            intensity = part.flops / moved
             roof, rate = min(matrix, intensity * memory), part.flops / 1e9 / taken
             rows.append({"part": part.name, "ms a step": 1000 * part.times * taken,
                          "FLOP/byte": intensity, "GFLOP/s": rate, "roof GFLOP/s": roof,

@@ -64,7 +64,7 @@ class Recipe:
     "A way to use synthetic speech beside the real."
     name: str
     share: float = 1.0  # synthetic segments per real one; 0 = none, as in the control
-    guidance: float = 1.0  # classifier-free guidance; 1 = none
+    guidance: float = 0.0  # classifier-free guidance; 1 = none; 0 = the preset's
     without: tuple[str, ...] = ()  # left out of the prompts: text, emotion, speaker
     level: float = 0.0  # above 0: variations of real clips noised to this abar
     augment: tuple[str, ...] = ()  # names of augmentation.TRANSFORMS
@@ -163,7 +163,8 @@ def recipe_speech(
         return Segments(kept.mels, kept.table.assign(filter=_filter_key(training)),
                         emotions=kept.emotions)
     training = add_speeds(training, recipe.speeds, settings.features)
-    settings = change_settings(settings, {"sampling": {"guidance": recipe.guidance}})
+    if recipe.guidance:
+        settings = change_settings(settings, {"sampling": {"guidance": recipe.guidance}})
     if recipe.level:
         return _recipe_variations(recipe, training, n, settings, device, seed)
     nobody = training.take(np.arange(0))
