@@ -544,13 +544,14 @@ BETTER = {FIDELITY: 1, EGEMAPS: 1, "Fréchet": -1, "useful (UAR %)": 1, "samplin
 def race_leaders(
     table: pd.DataFrame,  # from `judge_race`
 ) -> pd.DataFrame:  # minutes, and for each column the best entrant
-    "Who leads at each mark; in liveliness, the one who is nearest to real speech."
+    "Who leads at each mark, 'nobody' in a tie; in liveliness, who is nearest to real speech."
     rows = []
     for minutes, part in table.dropna(subset="minutes").groupby("minutes"):
         one, row = part.set_index("entrant"), {"minutes": minutes}
         for column, sign in BETTER.items():
             if column in one:
-                row[column] = (sign * one[column]).idxmax()
+                value = (sign * one[column]).round(6)
+                row[column] = value.idxmax() if (value == value.max()).sum() == 1 else "nobody"
         rows.append({**row, "liveliness": (one["liveliness"] - 1).abs().idxmin()})
     return pd.DataFrame(rows)
 
