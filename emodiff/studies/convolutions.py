@@ -27,17 +27,15 @@ from ..base.settings import Denoiser, Settings, replace, to_dict
 from ..base.workers import ProcessGroup
 from ..generator.checkpoints import read_tensors, segments_digest
 from ..generator.denoiser import DenoiserNet, timestep_embedding
-from ..generator.diffusion import make_chain
 from ..generator.likelihood import bits_per_dimension
 from ..generator.prompts import embed_prompts
-from ..generator.sampling import SAMPLING_CODE, Generator, samples_as_segments, synthesise
+from ..generator.sampling import SAMPLING_CODE, samples_as_segments
 from emodiff.generator.training import (
     TrainingJob,
     averaged_weights,
     generator_state,
     segment_losses,
     set_up_training,
-    train_step,
 )
 from ..recognition.fidelity import heard_emotions
 from ..recognition.similarity import frame_change, frechet_at, pooled_features
@@ -45,7 +43,7 @@ from ..recognition.statistics import interval_of
 from ..speech.segments import Segments, concat
 from .ablation import Study
 from .assertions import bits_saved, difference, held_out
-from .quality_race import Entrant, run_entrant
+from .quality_race import Entrant, own_entrant, run_entrant
 
 # %% ../../nbs/06_studies/06_convolutions.ipynb #c02d0006
 class ImageBlock(nn.Module):
@@ -148,19 +146,7 @@ def racer(
         flat, draws = cast(Any, state.net), cast(Any, state.draws)
         net.stem.condition.load_state_dict(flat.stem.condition.state_dict())
         state = generator_state(net.to(memory_format=torch.channels_last), draws, s)
-
-    def step(share: float) -> None:
-        "A step; the rate falls as if the training ended with the time."
-        steps = max(s.warmup + 1, round((state.step + 1) / max(share, 1e-3)))
-        train_step(replace(job, settings=replace(s, steps=steps)), state.net, state)
-
-    def sample(plan: pd.DataFrame) -> Segments:
-        "By the preset's sampler."
-        with averaged_weights(state) as net:
-            made = Generator(net, make_chain(settings.diffusion), settings, prompt=shape)
-            return synthesise(made, plan, settings.sampling, seed, "cpu")
-
-    return Racer(Entrant(state, step, sample), job)
+    return Racer(own_entrant(job, state, settings, shape, seed), job)
 
 # %% ../../nbs/06_studies/06_convolutions.ipynb #c02d000f
 def step_memory(one: Racer) -> float:  # MiB
