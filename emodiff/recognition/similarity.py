@@ -272,15 +272,19 @@ def near_duplicates(
     from scipy.linalg import eigh
     from scipy.spatial import cKDTree
 
-    spectrum, found = _mean_spectrum(segments), set()
-    blocks = np.array_split(np.arange(len(segments)), len(segments) // 256 + 1)
-    known = torch.cat([next(_patterns(segments.take(rows), spectrum)) for rows in blocks]
-                      + ([_patterns_of(*heard, spectrum)] if heard else []))
+    spectrum, found, n = _mean_spectrum(segments), set(), len(segments)
+    blocks = np.array_split(np.arange(n), n // 64 + 1)  # small: what a block takes is freed again
+    bands, width = segments.mels.shape[1:]
+    known = torch.empty(n + (len(heard[1]) if heard else 0), bands // 5 * (width // 8))
+    for rows in blocks:
+        known[rows] = next(_patterns(segments.take(rows), spectrum))
+    if heard:
+        known[n:] = _patterns_of(*heard, spectrum)
     # |P a - P b| <= |a - b| for a projection P: where few axes tell two apart, they are no pair
     size = known.shape[1]
     square = (known.T @ known).double().numpy()
     axes = torch.from_numpy(eigh(square, subset_by_index=(size - 16, size - 1))[1]).float()
-    tree = cKDTree((known @ axes).numpy())
+    tree = cKDTree((known @ axes).numpy(), leafsize=64)  # in 16 dimensions large leaves are faster
     for rows in blocks:
         for pattern in _patterns(segments.take(rows), spectrum, range(-shift, shift + 1)):
             near = tree.query_ball_point((pattern @ axes).numpy(), limit + 1e-3)
