@@ -33,11 +33,11 @@ def test_a_peer_that_fails_to_import_leaves_no_stub_behind() -> None:
 
 def test_a_growth_case_that_fails_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
     from emodiff.base.core import error_message
-    from emodiff.studies.peers import growth
+    from emodiff.studies.growth import growth
 
     monkeypatch.setenv("PYTHONPATH", "")
-    said = error_message(growth, ["everything"], (1,))
-    assert said.startswith("the benchmark everything x 1 failed: ") and "prepare" in said
+    said = error_message(growth, {"everything": (1,)})
+    assert said.startswith("the benchmark everything of 1 failed: ") and "prepare" in said
 
 
 def test_a_search_that_leaks_stops(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,7 +140,7 @@ def reproduce_command(
     arms: Annotated[str, typer.Option(help="What is compared: 'all', or names with commas.")] = "",
     shares: Annotated[str, typer.Option(help="A curve over shares, e.g. '0.5,1,2' (04).")] = "",
     fractions: Annotated[str, typer.Option(help="Of the real speech, e.g. '0.1,0.5' (04).")] = "",
-    gans: Annotated[str, typer.Option(help="GANs of Table 1, with commas, or 'all'.")] = "",
+    gans: Annotated[str, typer.Option(help="GANs of Table 1, with commas; all; none.")] = "",
     vocoder: Vocoder = "",
     device: Device = "auto",
     out_dir: Annotated[str, typer.Option(help="For tables and figures; empty: figures/PRESET.")]

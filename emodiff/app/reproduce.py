@@ -88,7 +88,7 @@ def _check_values(values: dict[str, Any]) -> None:
     named = [values[k] for k in ("source", "target") if k in values]
     chosen_corpora(corpora_folder(values.get("corpora_dir", "")), *named, *values.get("adapt", ()))
     for gan in values.get("gans", ()):
-        one_of("GAN", gan, GANS)
+        one_of("GAN", gan, GANS if len(values["gans"]) > 1 else (*GANS, "none"))
 
 # %% ../../nbs/10_app/00_reproduce.ipynb #8d8663cf
 def _package_code() -> str:

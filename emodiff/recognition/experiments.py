@@ -79,7 +79,7 @@ def compared_speech(
     settings: Settings,  # of everything
     device: str = "cpu",  # 'cpu' or 'cuda'
     vocoder: str = "",  # of the copy-synthesis; '' = see `chosen_vocoder`
-    gans: tuple[str, ...] = (),  # of GANS; empty: those of the preset's arms
+    gans: tuple[str, ...] = (),  # of GANS; empty: the preset's; ("none",): none
     copies: int = 24,  # unheard segments at most behind the copy-synthesis; 2 or more
 ) -> ComparedSpeech:
     "Train and sample what Table 1 compares, or draw it from the run cache."
@@ -91,7 +91,8 @@ def compared_speech(
     few = unseen.take(np.sort(rng_for("copies").permutation(len(unseen))[:max(2, copies)]))
     others = {"copy-synthesis": copy_synthesis(few, vocoder, settings, device)}
     wanted = {arm.source for arm in chosen_arms(settings.protocol.arms)}
-    for gan in gans or [g for g in GANS if g in wanted]:
+    asked = gans or tuple(g for g in GANS if g in wanted)
+    for gan in () if asked == ("none",) else asked:
         others[gan] = _of_all_generators(real, settings, device, gan)[1]
     return ComparedSpeech(real, real.take(~mask), unseen, made, synthetic, others,
                           vocoder_name(vocoder))
