@@ -79,6 +79,33 @@ def test_the_chapter_cites_the_committed_table_of_recognisers() -> None:
     assert all(f"{uar:.1f}" in last for uar in loud["uar"])
 
 
+def test_chapter_04_cites_the_committed_tables() -> None:
+    "Its numbers of recorded speech are those of figures/open."
+    import json
+
+    import pandas as pd
+
+    root = Path(__file__).resolve().parent.parent
+    cells = json.loads((root / "nbs/04_within_corpus.ipynb").read_text("utf-8"))["cells"]
+    text = next("".join(c["source"]) for c in cells if "On recorded speech" in "".join(c["source"]))
+    found = pd.read_csv(root / "figures/open/table2_within_corpus.csv").set_index("arm")
+    gains = found[["uar", "linear_uar"]] - found.loc["real", ["uar", "linear_uar"]]
+    for arm in ("real + synthetic", "real + synthetic (leaky)", "real + speed", "duplicated real"):
+        assert f"| {arm} | {gains['uar'][arm]:+.1f} | {gains['linear_uar'][arm]:+.1f} |" in text
+    asked = [pd.read_csv(root / f"figures/open/table2_{name}.csv").set_index("claim")
+             for name in ("claims", "controls_claims", "leak_claims")]
+    claims = pd.concat(asked)
+    for claim, sign in (("synthetic data added to real data improves recognition", "+"),
+                        ("does it help more than speed perturbation", "+"),
+                        ("does a generator that heard the test speakers raise the gain of "
+                         "synthetic speech", "")):
+        row = claims.loc[claim]
+        assert f"[{row['low']:{sign}.1f}, {row['high']:{sign}.1f}]" in text
+        assert f"{row['gain']:{sign}.1f} points" in text
+    row = claims.loc["does it add to speed perturbation"]
+    assert f"{-row['gain']:.1f} points away [{-row['high']:.1f}, {-row['low']:.1f}]" in text
+
+
 def test_a_race_that_is_killed_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     "A toy entrant: what its samples are, which are not drawn again, and whose folder it is."
     import itertools
