@@ -85,6 +85,9 @@ def test_chapter_04_cites_the_committed_tables() -> None:
 
     import pandas as pd
 
+    from emodiff.recognition.evidence import read_evidence
+    from emodiff.recognition.statistics import estimate_gain
+
     root = Path(__file__).resolve().parent.parent
     cells = json.loads((root / "nbs/04_within_corpus.ipynb").read_text("utf-8"))["cells"]
     text = next("".join(c["source"]) for c in cells if "On recorded speech" in "".join(c["source"]))
@@ -102,6 +105,9 @@ def test_chapter_04_cites_the_committed_tables() -> None:
         row = claims.loc[claim]
         assert f"[{row['low']:{sign}.1f}, {row['high']:{sign}.1f}]" in text
         assert f"{row['gain']:{sign}.1f} points" in text
+    leaky = estimate_gain(read_evidence(root / "figures/open")["within"].of("within"),
+                          "real + synthetic (leaky)")
+    assert f"{leaky.value:+.1f} points [{leaky.low:+.1f}, {leaky.high:+.1f}]" in text
     row = claims.loc["does it add to speed perturbation"]
     assert f"{-row['gain']:.1f} points away [{-row['high']:.1f}, {-row['low']:.1f}]" in text
 
