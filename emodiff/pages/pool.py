@@ -68,8 +68,9 @@ def pool_tables(
         raise EmodiffError("no two of these folders have an arm and its control in common; run "
                            "chapter 04 with 'real' and 'real + synthetic' on two corpora.")
     save_table(table, "pooled", out, first.caption(
-        "Gains in points of UAR, per corpus and pooled. Any such corpus: random effects (Paule-"
-        "Mandel), with Hartung and Knapp's interval. I2 and weights in %."))
+        "Gains in points of UAR, per corpus and pooled, by the CNN-BLSTM or, where named, the "
+        "linear judge. Any such corpus: random effects (Paule-Mandel), with Hartung and Knapp's "
+        "interval. I2 and weights in %."))
     save_table(judged, "pooled_claims", out, first.caption(
         f"Pooled over {', '.join(table.loc[table['folder'] != '', 'corpus'].unique())}. "
         f"{VERDICT_RULE}"),
@@ -88,7 +89,8 @@ def pool(
     table = pool_tables(evidence, out)
     corpora = ", ".join(e.source for e in evidence.values())
     save_figure(plot_forest(table), "pooled", out, [*evidence.values()][0].caption(
-        f"Gains on {corpora} and pooled, with 95 % intervals."))
+        f"Gains on {corpora} and pooled, with 95 % intervals; by the CNN-BLSTM or, where named, "
+        "the linear judge."))
     if (out / "RESULTS.md").exists():
         results_md(out)
     return table

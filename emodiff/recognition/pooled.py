@@ -6,14 +6,14 @@
 __all__ = ['POOLED', 'paule_mandel', 'Pooled', 'pool_gains', 'gains_of', 'pooled_table', 'pooled_claims']
 
 # %% ../../nbs/04_recognition/16_pooled.ipynb #2b7e2703
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from ..base.core import EmodiffError
-from .claims import judge
+from . import claims
 from .evidence import Evidence
 from .statistics import Estimate, estimate_gain, interval_of
 
@@ -78,17 +78,33 @@ def pool_gains(
 POOLED = {"does synthetic data help, over all corpora": ("real + synthetic", "real"),
           "does it help more than speed perturbation, over all corpora":
               ("real + synthetic", "real + speed")}  # question -> arm, control
+_JUDGES = {"": "", "linear": " (linear judge)"}  # name in the evidence -> as the tables write it
 
 
 def gains_of(
     evidence: dict[str, Evidence],  # folder -> its evidence of chapter 04
     arm: str,
     against: str,  # the control
+    judge: str = "",  # '': the CNN-BLSTM; or a further judge of the evidence, such as 'linear'
 ) -> dict[str, Estimate]:  # folder -> gain; where both arms were run, and an interval is known
     "What an arm gains on each corpus."
-    found = {name: estimate_gain(e.of("within"), arm, against, resamples=e.resamples)
-             for name, e in evidence.items() if {arm, against} <= {a.name for a in e.arms}}
-    return {name: gain for name, gain in found.items() if gain.error > 0}
+    gains = {}
+    for name, e in evidence.items():
+        heard = e.judged_of("within").get(judge) if judge else e.of("within")
+        if heard is not None and {arm, against} <= set(heard["arm"]):
+            gains[name] = estimate_gain(heard, arm, against, resamples=e.resamples)
+    return {name: gain for name, gain in gains.items() if gain.error > 0}
+
+
+def _pooled_gains(
+    evidence: dict[str, Evidence],  # folder -> its evidence of chapter 04
+) -> Iterator[tuple[str, str, str, str, dict[str, Estimate]]]:
+    "Question, arm, control, judge and the gains: what two corpora or more can answer."
+    for judge in _JUDGES:
+        for question, (arm, against) in POOLED.items():
+            gains = gains_of(evidence, arm, against, judge)
+            if len(gains) > 1:
+                yield question, arm, against, judge, gains
 
 # %% ../../nbs/04_recognition/16_pooled.ipynb #2b7e2712
 def pooled_table(
@@ -96,20 +112,17 @@ def pooled_table(
 ) -> pd.DataFrame:  # per comparison: a row per corpus, then the pooled ones; gains in points
     "Gains per corpus and pooled, for every question of POOLED that two corpora answer."
     rows = []
-    for arm, against in POOLED.values():
-        gains = gains_of(evidence, arm, against)
-        if len(gains) < 2:
-            continue
+    for _, arm, against, judge, gains in _pooled_gains(evidence):
         pooled = pool_gains(list(gains.values()))
         each = [(name, evidence[name].source, gain, weight) for (name, gain), weight in
                 zip(gains.items(), pooled.weights, strict=True)]
         each += [("", "these corpora", pooled.these, np.nan),
                  ("", "any such corpus", pooled.any_such, np.nan)]
-        rows += [{"comparison": f"{arm} minus {against}", "folder": name, "corpus": what,
-                  "gain": g.value, "low": g.low, "high": g.high, "half_width":
-                  (g.high - g.low) / 2, "p": g.p, "weight": 100 * weight, "speakers": g.speakers,
-                  "generators": g.generators, "tau2": pooled.tau2, "i2": 100 * pooled.i2}
-                 for name, what, g, weight in each]
+        rows += [{"comparison": f"{arm} minus {against}{_JUDGES[judge]}", "folder": name,
+                  "corpus": what, "gain": g.value, "low": g.low, "high": g.high,
+                  "half_width": (g.high - g.low) / 2, "p": g.p, "weight": 100 * weight,
+                  "speakers": g.speakers, "generators": g.generators, "tau2": pooled.tau2,
+                  "i2": 100 * pooled.i2} for name, what, g, weight in each]
     return pd.DataFrame(rows)
 
 # %% ../../nbs/04_recognition/16_pooled.ipynb #2b7e2714
@@ -118,12 +131,10 @@ def pooled_claims(
 ) -> pd.DataFrame:  # from `judge`; empty where no two corpora answer
     "The verdicts of POOLED, from random effects."
     asked = []
-    for question, (arm, against) in POOLED.items():
-        gains = gains_of(evidence, arm, against)
-        if len(gains) > 1:
-            e = pool_gains(list(gains.values())).any_such
-            asked.append((question, "", {
-                "arm": arm, "against": against, "measure": "UAR", "gain": e.value, "low": e.low,
-                "high": e.high, "p": e.p, "detectable": e.detectable, "speakers": e.speakers,
-                "generators": e.generators}))
-    return judge(asked)
+    for question, arm, against, judge, gains in _pooled_gains(evidence):
+        e = pool_gains(list(gains.values())).any_such
+        asked.append((question + _JUDGES[judge], "", {
+            "arm": arm, "against": against, "measure": "UAR", "gain": e.value, "low": e.low,
+            "high": e.high, "p": e.p, "detectable": e.detectable, "speakers": e.speakers,
+            "generators": e.generators}))
+    return claims.judge(asked)
