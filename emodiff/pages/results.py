@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ..base.core import EmodiffError, digest, write_json, write_text
+from ..recognition.claims import signed_points
 
 # %% ../../nbs/09_pages/02_results.ipynb #daf716b1
 _MAIN_TABLES = ("table1_mad", "table2_within_corpus", "table3_cross_corpus")
@@ -73,9 +74,9 @@ def _counts(claims: pd.DataFrame) -> str:  # with verdicts
     return ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items()))
 
 # %% ../../nbs/09_pages/02_results.ipynb #2b7e2503
-def _number(value: float) -> str:
-    "A signed number of three digits."
-    return f"{round(value, 9) + 0.0:+.3g}"
+def _number(value: float, unit: str) -> str:
+    "A signed number: points with one decimal, a MAD with three digits."
+    return f"{round(value, 9) + 0.0:+.3g}" if unit == "MAD" else signed_points(value)
 
 # %% ../../nbs/09_pages/02_results.ipynb #6b143178
 def _fold(summary: str, lines: list[str]) -> list[str]:
@@ -101,8 +102,9 @@ def _claims_part(
              f"| {head} | section | difference | 95 % interval | p (Holm) | speakers | here |",
              "|:--|:--|:--|:--|:--|:--|:--|"]
     lines += [f"| {c.claim} | {c.section} | "
-              + ("| " if np.isnan(c.gain) else f"{_number(c.gain)} {c.unit} | ")
-              + ("" if np.isnan(c.low) else f"{_number(c.low)} to {_number(c.high)}")
+              + ("| " if np.isnan(c.gain) else f"{_number(c.gain, c.unit)} {c.unit} | ")
+              + ("" if np.isnan(c.low) else
+                 f"{_number(c.low, c.unit)} to {_number(c.high, c.unit)}")
               + (" | " if np.isnan(c.p_holm) else f" | {c.p_holm:.2g}")
               + f" | {c.speakers} | **{c.verdict}** |" for c in claims.itertuples()]
     return [*lines, "", *_fold("In words", [f"- {text}" for text in claims["text"]])]
@@ -135,9 +137,9 @@ def _answers_part(claims: pd.DataFrame) -> list[str]:  # from `read_claims`
         for c in claims[claims["claim"] == claim].dropna(subset="gain").itertuples():
             place = _PLACES.get(c.table, "") if c.source == "paper" else ""
             doubt = ("too few speakers for an interval" if np.isnan(c.low)
-                     else f"95 % interval {_number(c.low)} to {_number(c.high)}")
+                     else f"95 % interval {_number(c.low, c.unit)} to {_number(c.high, c.unit)}")
             lines.append(f"- {question}{place}? **{_ANSWERS[c.verdict].capitalize()}**: "
-                         f"{_number(c.gain)} {c.unit}, {doubt}.")
+                         f"{_number(c.gain, c.unit)} {c.unit}, {doubt}.")
     for source, name in (("paper", "Claims of the paper"), ("question", "Further questions")):
         own = claims[claims["source"] == source]
         lines += [f"- {name}: {len(own)}, of which {_counts(own)}."] * bool(len(own))

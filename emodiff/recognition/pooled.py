@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..base.core import EmodiffError
-from . import claims
+from .claims import judge
 from .evidence import Evidence
 from .statistics import Estimate, estimate_gain, interval_of
 
@@ -85,26 +85,26 @@ def gains_of(
     evidence: dict[str, Evidence],  # folder -> its evidence of chapter 04
     arm: str,
     against: str,  # the control
-    judge: str = "",  # '': the CNN-BLSTM; or a further judge of the evidence, such as 'linear'
+    by: str = "",  # '': the CNN-BLSTM; or a further judge of the evidence, such as 'linear'
 ) -> dict[str, Estimate]:  # folder -> gain; where both arms were run, and an interval is known
     "What an arm gains on each corpus."
     gains = {}
     for name, e in evidence.items():
-        heard = e.judged_of("within").get(judge) if judge else e.of("within")
+        heard = e.judged_of("within").get(by) if by else e.of("within")
         if heard is not None and {arm, against} <= set(heard["arm"]):
             gains[name] = estimate_gain(heard, arm, against, resamples=e.resamples)
     return {name: gain for name, gain in gains.items() if gain.error > 0}
 
-
+# %% ../../nbs/04_recognition/16_pooled.ipynb #2b7e2716
 def _pooled_gains(
     evidence: dict[str, Evidence],  # folder -> its evidence of chapter 04
 ) -> Iterator[tuple[str, str, str, str, dict[str, Estimate]]]:
     "Question, arm, control, judge and the gains: what two corpora or more can answer."
-    for judge in _JUDGES:
+    for by in _JUDGES:
         for question, (arm, against) in POOLED.items():
-            gains = gains_of(evidence, arm, against, judge)
+            gains = gains_of(evidence, arm, against, by)
             if len(gains) > 1:
-                yield question, arm, against, judge, gains
+                yield question, arm, against, by, gains
 
 # %% ../../nbs/04_recognition/16_pooled.ipynb #2b7e2712
 def pooled_table(
@@ -112,13 +112,13 @@ def pooled_table(
 ) -> pd.DataFrame:  # per comparison: a row per corpus, then the pooled ones; gains in points
     "Gains per corpus and pooled, for every question of POOLED that two corpora answer."
     rows = []
-    for _, arm, against, judge, gains in _pooled_gains(evidence):
+    for _, arm, against, by, gains in _pooled_gains(evidence):
         pooled = pool_gains(list(gains.values()))
         each = [(name, evidence[name].source, gain, weight) for (name, gain), weight in
                 zip(gains.items(), pooled.weights, strict=True)]
         each += [("", "these corpora", pooled.these, np.nan),
                  ("", "any such corpus", pooled.any_such, np.nan)]
-        rows += [{"comparison": f"{arm} minus {against}{_JUDGES[judge]}", "folder": name,
+        rows += [{"comparison": f"{arm} minus {against}{_JUDGES[by]}", "folder": name,
                   "corpus": what, "gain": g.value, "low": g.low, "high": g.high,
                   "half_width": (g.high - g.low) / 2, "p": g.p, "weight": 100 * weight,
                   "speakers": g.speakers, "generators": g.generators, "tau2": pooled.tau2,
@@ -131,10 +131,10 @@ def pooled_claims(
 ) -> pd.DataFrame:  # from `judge`; empty where no two corpora answer
     "The verdicts of POOLED, from random effects."
     asked = []
-    for question, arm, against, judge, gains in _pooled_gains(evidence):
+    for question, arm, against, by, gains in _pooled_gains(evidence):
         e = pool_gains(list(gains.values())).any_such
-        asked.append((question + _JUDGES[judge], "", {
+        asked.append((question + _JUDGES[by], "", {
             "arm": arm, "against": against, "measure": "UAR", "gain": e.value, "low": e.low,
             "high": e.high, "p": e.p, "detectable": e.detectable, "speakers": e.speakers,
             "generators": e.generators}))
-    return claims.judge(asked)
+    return judge(asked)
