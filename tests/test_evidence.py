@@ -1,4 +1,5 @@
 """Leaky arms, and tables made again from predictions: what was changed is found and named."""
+import dataclasses
 import re
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ from emodiff.app.cli import app
 from emodiff.base.chapter import Chapter
 from emodiff.base.core import EmodiffError
 from emodiff.base.settings import EMOTIONS, load_preset, replace
+from emodiff.pages.pool import _check_alike, pool, read_corpora
 from emodiff.pages.recheck import recheck
 from emodiff.pages.result_tables import CONTROLS, LEAKS, RESULT_TABLES
 from emodiff.pages.results import _QUESTIONS, results_md
@@ -19,10 +21,10 @@ from emodiff.recognition.arms import LEAK_NOTE, chosen_arms
 from emodiff.recognition.audit import run_audited_plan
 from emodiff.recognition.cells import within_cells
 from emodiff.recognition.classifier import made_up_segments
-from emodiff.recognition.evidence import save_evidence
+from emodiff.recognition.evidence import read_evidence, save_evidence
 from emodiff.recognition.experiments import Experiment, cross_corpus, within_corpus
 from emodiff.recognition.folds import loso_folds
-from emodiff.recognition.pooled import POOLED
+from emodiff.recognition.pooled import POOLED, pooled_claims
 from emodiff.recognition.pools import arm_synthesis, group_pools, pool_sizes
 from emodiff.speech.segments import Segments
 
@@ -148,8 +150,9 @@ def made_up_results(out: Path, name: str) -> Path:
     return out
 
 
-def test_a_changed_pooled_table_is_found(tmp_path: Path) -> None:
-    folders = [made_up_results(tmp_path / name, name) for name in "ABC"]
+@pytest.mark.parametrize("names", ["ABC", "123"])  # a name may look like a number
+def test_a_changed_pooled_table_is_found(tmp_path: Path, names: str) -> None:
+    folders = [made_up_results(tmp_path / name, name) for name in names]
     done = CliRunner().invoke(app, ["pool", *map(str, folders)])
     assert done.exit_code == 0, done.output
     assert not recheck(folders[0]).faults
@@ -158,3 +161,48 @@ def test_a_changed_pooled_table_is_found(tmp_path: Path) -> None:
     rows[1] = rows[1].replace("0", "1", 1)
     table.write_text("\n".join(rows) + "\n", "utf-8")
     assert any("pooled.csv" in str(fault) for fault in recheck(folders[0]).faults)
+
+
+def test_a_pooled_table_whose_folders_are_gone_is_a_fault(tmp_path: Path) -> None:
+    folders = [made_up_results(tmp_path / name, name) for name in "AB"]
+    pool(folders)
+    shutil.rmtree(folders[1])
+    assert any("cannot be made again" in fault for fault in recheck(folders[0]).faults)
+
+
+def test_what_is_unlike_is_not_pooled(tmp_path: Path) -> None:
+    folders = [made_up_results(tmp_path / name, name) for name in "AB"]
+    one = read_corpora(folders)
+    for changed, why in (({"standin": False}, "speech"), ({"preset": "open"}, "preset"),
+                         ({"share": 0.5}, "share")):
+        with pytest.raises(EmodiffError, match=f"not alike in {why}"):
+            _check_alike({"A": one["A"], "B": dataclasses.replace(one["B"], **changed)})
+    few = one["B"].predictions.query("speaker < 's3'")
+    with pytest.raises(EmodiffError, match="B has 3 test speakers"):
+        _check_alike({"A": one["A"], "B": dataclasses.replace(one["B"], predictions=few)})
+    three = one["B"].predictions.drop(columns="p_sad")
+    with pytest.raises(EmodiffError, match="not alike in emotions"):
+        _check_alike({"A": one["A"], "B": dataclasses.replace(one["B"], predictions=three)})
+    with pytest.raises(EmodiffError, match="two folders or more"):
+        pool([])
+
+
+def test_a_judge_that_one_corpus_lacks_is_not_compared(tmp_path: Path) -> None:
+    one = read_corpora([made_up_results(tmp_path / name, name) for name in "AB"])
+    heard = {k: dataclasses.replace(e, judged={"linear": e.predictions}) for k, e in one.items()}
+    assert pooled_claims(heard)["verdict"].ne("not compared").tolist() == [True, False] * 2
+    verdicts = pooled_claims({**heard, "A": one["A"]}).set_index("claim")["verdict"]
+    assert verdicts["does synthetic data help, over all corpora (linear judge)"] == "not compared"
+
+
+def test_a_damaged_file_of_predictions_is_one_sentence(tmp_path: Path) -> None:
+    folder = made_up_results(tmp_path / "A", "A")
+    whole = (folder / "predictions.npz").read_bytes()
+    for at in range(60, len(whole), len(whole) // 12):
+        broken = bytearray(whole)
+        broken[at] ^= 255
+        (folder / "predictions.npz").write_bytes(broken)
+        try:
+            read_evidence(folder)
+        except EmodiffError as e:
+            assert "predictions.npz" in str(e)

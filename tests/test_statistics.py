@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from emodiff.base.core import package_dir, rng_for
+from emodiff.base.core import EmodiffError, package_dir, rng_for
 from emodiff.base.settings import EMOTIONS, Protocol
 from emodiff.recognition.claims import claims_table
 from emodiff.recognition.statistics import (
@@ -205,3 +205,23 @@ def test_the_variance_is_that_of_a_mixed_model() -> None:
     shared = shared_variance(y / n, np.zeros(n), np.arange(k))
     variance, _ = total_variance((y / n).mean(0).var(ddof=1) * n, shared, n)
     assert np.isclose(np.sqrt(variance), fit.bse["Intercept"], rtol=0.01)
+
+
+def test_recognisers_without_chance_count_once() -> None:
+    "Six seeds that say the same are no six recognisers."
+    one = answers(8)
+    six = pd.concat([one.assign(seed=seed) for seed in range(6)])
+    first, again = (estimate_gain(table, "more") for table in (one, six))
+    assert np.isclose(first.error, again.error)
+
+
+def test_arms_of_other_speakers_or_seeds_are_not_compared() -> None:
+    table = answers(8)
+    moved = "x" + table["speaker"]
+    others = table.assign(speaker=table["speaker"].where(table["arm"] == "real", moved))
+    seeds = pd.concat([table, table[table["arm"] == "real"].assign(seed=1)])
+    for wrong in (others, seeds):
+        with pytest.raises(EmodiffError, match="same speakers and seeds"):
+            estimate_gain(wrong, "more")
+    with pytest.raises(EmodiffError, match="unknown arm 'moer'"):
+        estimate_gain(table, "moer")

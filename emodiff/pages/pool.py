@@ -17,8 +17,29 @@ from ..base.core import EmodiffError
 from ..base.style import broken, forest, styled
 from .results import results_md
 from ..recognition.claims import VERDICT_RULE
+from ..recognition.classifier import emotions_of
 from ..recognition.evidence import PREDICTIONS, Evidence, read_evidence
 from ..recognition.pooled import pooled_claims, pooled_table
+from ..recognition.statistics import FEWEST_SPEAKERS
+
+# %% ../../nbs/09_pages/06_pool.ipynb #2b7e280d
+def _check_alike(
+    found: dict[str, Evidence],  # folder -> its evidence of chapter 04
+) -> None:
+    "An EmodiffError for what cannot be pooled: too few corpora or speakers, or unlike results."
+    if len(found) < 2:
+        raise EmodiffError("name two folders or more, each with the results of one corpus.")
+    for name, e in found.items():
+        if (n := e.of("within")["speaker"].nunique()) < FEWEST_SPEAKERS:
+            raise EmodiffError(f"{name} has {n} test speakers; leave it out, as a corpus needs "
+                               f"{FEWEST_SPEAKERS} to have an interval.")
+    for what, of in {"speech": lambda e: "stand-in" if e.standin else "recorded",
+                     "preset": lambda e: e.preset, "share of synthetic speech": lambda e: e.share,
+                     "emotions": lambda e: "/".join(emotions_of(e.predictions))}.items():
+        each = {name: of(e) for name, e in found.items()}
+        if len({*each.values()}) > 1:
+            raise EmodiffError(f"the folders are not alike in {what} (" + "; ".join(
+                f"{name}: {value}" for name, value in each.items()) + "); pool those that are.")
 
 # %% ../../nbs/09_pages/06_pool.ipynb #2b7e2805
 def read_corpora(
@@ -31,11 +52,14 @@ def read_corpora(
             raise EmodiffError(f"{folder} has no {PREDICTIONS}; run chapter 04 into it first.")
         if not (within := read_evidence(folder).get("within")):
             raise EmodiffError(f"{folder / PREDICTIONS} holds nothing of chapter 04; run it first.")
-        twice = {name for name, e in found.items() if e.source == within.source}
-        if twice or folder.name in found:
-            raise EmodiffError(f"{folder} holds the corpus or has the name of another folder; name "
-                               "one folder per corpus.")
+        if folder.name in found:
+            raise EmodiffError(f"two folders are named {folder.name}; rename one of them.")
+        twice = [name for name, e in found.items() if e.source == within.source]
+        if twice:
+            raise EmodiffError(f"{folder} holds {within.source}, as {twice[0]} does; name one "
+                               "folder per corpus.")
         found[folder.name] = within
+    _check_alike(found)
     return found
 
 # %% ../../nbs/09_pages/06_pool.ipynb #2b7e2807
@@ -69,10 +93,10 @@ def pool_tables(
                            "chapter 04 with 'real' and 'real + synthetic' on two corpora.")
     save_table(table, "pooled", out, first.caption(
         "Gains in points of UAR, per corpus and pooled, by the CNN-BLSTM or, where named, the "
-        "linear judge. Any such corpus: random effects (Paule-Mandel), with Hartung and Knapp's "
-        "interval. I2 and weights in %."))
+        "linear judge. These corpora: their mean. Any such corpus: random effects (Paule-Mandel), "
+        "Student's t. I2 and weights in %."))
     save_table(judged, "pooled_claims", out, first.caption(
-        f"Pooled over {', '.join(table.loc[table['folder'] != '', 'corpus'].unique())}. "
+        "Pooled over the corpora that the table of pooled gains lists for each comparison. "
         f"{VERDICT_RULE}"),
         shown=judged.drop(columns="text"))
     return table
@@ -83,7 +107,7 @@ def pool(
     out_dir: Path | str = "",  # for table, figure and verdicts; empty: the first folder
 ) -> pd.DataFrame:  # from `pooled_table`
     "Pool the gains of several folders; RESULTS.md, where there is one, is written again."
-    folders = list(folders)
+    folders = [Path(f) for f in folders]
     evidence = read_corpora(folders)
     out = Path(out_dir or folders[0]).expanduser().resolve()
     table = pool_tables(evidence, out)

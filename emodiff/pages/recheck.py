@@ -54,10 +54,11 @@ class Rechecked:
 # %% ../../nbs/09_pages/07_recheck.ipynb #2b7e2613
 def _pooled_folders(out: Path) -> list[Path]:  # empty: nothing was pooled here, or one is not there
     "The folders that a folder's pooled table was made from."
-    if not (out / "pooled.csv").exists():
+    try:
+        table = pd.read_csv(out / "pooled.csv", dtype={"folder": str}, keep_default_na=False)
+        folders = [out.parent / name for name in table["folder"].unique() if name]
+    except (OSError, ValueError, KeyError):  # no such table, or one that nobody can read
         return []
-    names = pd.read_csv(out / "pooled.csv")["folder"].dropna().unique()
-    folders = [out.parent / str(name) for name in names]
     return folders if all((f / PREDICTIONS).exists() for f in folders) else []
 
 # %% ../../nbs/09_pages/07_recheck.ipynb #2b7e260b
@@ -79,7 +80,8 @@ def _make_again(
     for path in out.iterdir():
         if path.is_file() and path.name not in known | made | {"RESULTS.md"}:
             shutil.copy2(path, copy)
-    stray = {p.name for p in made_files(out)} & known - made
+    pooled = {p.name for p in out.glob("pooled*") if p.suffix in (".csv", ".md")}
+    stray = {p.name for p in made_files(out)} & known - made | pooled - made
     return sum(len(e.predictions.groupby(["experiment", "arm", "fold", "share", "seed"]).size())
                for e in evidence.values()), made, stray
 
@@ -104,6 +106,9 @@ def recheck(
             results_md(copy)
             made |= {page.name}
         faults = [_first_difference(out / name, copy / name) for name in sorted(made)]
-    faults += [f"{name}: nothing in {PREDICTIONS} makes it" for name in sorted(stray)]
+    faults += [f"{name}: nothing in {PREDICTIONS} makes it" for name in sorted(stray)
+               if not name.startswith("pooled")]
+    faults += [f"{name}: cannot be made again, as the folders it was made from are not all beside "
+               "this one" for name in sorted(stray) if name.startswith("pooled")]
     taken = sorted(p.name for p in made_files(out) if p.name not in made | stray)
     return Rechecked("", runs, tuple(sorted(made)), tuple(taken), tuple(f for f in faults if f))

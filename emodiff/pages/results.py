@@ -112,19 +112,24 @@ def _claims_part(
 # %% ../../nbs/09_pages/02_results.ipynb #2b7e2506
 _ANSWERS = {"supported": "yes", "contradicted": "no, the opposite", "undecided": "undecided",
             "equivalent": "no difference that matters"}
+_POOLED = "within a corpus, pooled over several"
 _QUESTIONS = {  # claim -> the question that it answers
     "synthetic data added to real data improves recognition":
         "Does synthetic speech, added to real speech, help recognition",
-    "does synthetic data help, over all corpora": "The same, over all corpora",
     "does it help more than speed perturbation": "Does it help more than speed perturbation",
-    "does it help more than speed perturbation, over all corpora": "The same, over all corpora",
     "does synthetic data help more than real speech twice": "More than the real speech twice",
     "synthetic speech alone carries emotion": "Does synthetic speech alone carry emotion",
     "the emotion in the prompt steers the speech": "Does the prompt's emotion steer the speech",
     "the MAD is lower than that of Bao et al. [36]": "Is it closer to real speech than the "
                                                      "CycleGAN's [36]",
     "does a generator that heard the test speakers raise the gain of synthetic speech":
-        "Does a generator that heard the test speakers raise the gain"}
+        "Does a generator that heard the test speakers raise the gain",
+    "does synthetic data help, over all corpora": f"Does synthetic speech help {_POOLED}",
+    "does synthetic data help, over all corpora (linear judge)": "The same by the linear judge",
+    "does it help more than speed perturbation, over all corpora":
+        f"Does it help more than speed perturbation {_POOLED}",
+    "does it help more than speed perturbation, over all corpora (linear judge)":
+        "The same by the linear judge"}
 
 # %% ../../nbs/09_pages/02_results.ipynb #2b7e2507
 def _answers_part(claims: pd.DataFrame) -> list[str]:  # from `read_claims`

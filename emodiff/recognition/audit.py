@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -210,7 +211,7 @@ def _stored_pool(run: str, table: pd.DataFrame) -> Segments | None:
         path = Path(note.read_text("utf-8"))
     try:
         mels = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError):
         return None
     return Segments(mels, table) if len(mels) == len(table) else None
 
@@ -233,7 +234,7 @@ def _stored_cell(key: str, tables: dict[str, pd.DataFrame], pools: dict[str, Seg
                 tables[pool_hash] = read_pool_manifest(path)
                 if found := _stored_pool(run, tables[pool_hash]):
                     pools[pool_hash] = found
-    except (OSError, ValueError, KeyError) as e:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as e:
         raise EmodiffError(f"the records of run {key} cannot be read ({e}); run its plan again "
                            "before auditing it.") from e
     if not whole:

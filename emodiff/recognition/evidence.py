@@ -7,8 +7,10 @@ __all__ = ['PREDICTIONS', 'Evidence', 'save_evidence', 'read_evidence', 'run_dig
 
 # %% ../../nbs/04_recognition/15_evidence.ipynb #2b7e2203
 import json
+import lzma
 import math
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,13 +122,17 @@ def _check_sizes(
 PREDICTIONS = "predictions.npz"  # in a folder of tables and figures
 
 
+_BROKEN = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile,
+           lzma.LZMAError, zlib.error)  # what a damaged archive may raise
+
+
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     "All arrays of a file of predictions."
     try:
         _check_sizes(path)
         with np.load(path, allow_pickle=False) as found:
             return {name: found[name] for name in found.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as e:
+    except _BROKEN as e:
         raise EmodiffError(f"{path} cannot be read as predictions ({e}); restore it, or run its "
                            "chapters again.") from e
 

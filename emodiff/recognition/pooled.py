@@ -6,13 +6,13 @@
 __all__ = ['POOLED', 'paule_mandel', 'Pooled', 'pool_gains', 'gains_of', 'pooled_table', 'pooled_claims']
 
 # %% ../../nbs/04_recognition/16_pooled.ipynb #2b7e2703
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from ..base.core import EmodiffError
+from ..base.core import EmodiffError, one_of
 from .claims import judge
 from .evidence import Evidence
 from .statistics import Estimate, estimate_gain, interval_of
@@ -53,41 +53,40 @@ class Pooled:
 def pool_gains(
     gains: Sequence[Estimate],  # one per corpus, with their standard errors
 ) -> Pooled:
-    "Gains of several corpora as one: Paule and Mandel's tau^2, Hartung and Knapp's interval."
+    "Gains of several corpora as one: Paule and Mandel's tau^2, Student's t with df k - 1."
     y, v = np.array([g.value for g in gains]), np.array([g.error**2 for g in gains])
     k, speakers = len(y), sum(g.speakers for g in gains)
     if k < 2 or not (v > 0).all():
         raise EmodiffError("a pooled estimate needs at least two corpora, each with an interval of "
                            "its own: four speakers or more, and a gain that varies.")
     generators = min(g.generators for g in gains)
-    mean, q0 = _weighted(y, v)
-    w = (1 / v) / (1 / v).sum()
-    # Satterthwaite: df = (sum w^2 v)^2 / sum((w^2 v)^2 / df_i)
-    parts = w**2 * v
-    freedom = parts.sum() ** 2 / (parts**2 / [g.freedom for g in gains]).sum()
-    these = interval_of(mean, float(parts.sum()), float(freedom), speakers, generators)
-    tau2 = paule_mandel(y, v)
-    centre, q = _weighted(y, v + tau2)
-    # Hartung-Knapp: var = max(1, Q / (k - 1)) / sum 1 / (v + tau^2)
-    total = (1 / (v + tau2)).sum()
-    wide = interval_of(centre, float(max(1.0, q / (k - 1)) / total), k - 1, speakers, generators)
+    # 1 / k sum y_i, its variance sum v_i / k^2; df = (sum v_i)^2 / sum(v_i^2 / df_i)
+    freedom = v.sum() ** 2 / (v**2 / [g.freedom for g in gains]).sum()
+    these = interval_of(float(y.mean()), float(v.sum()) / k**2, float(freedom), speakers,
+                        generators)
+    tau2, q0 = paule_mandel(y, v), _weighted(y, v)[1]
+    # mu = sum w_i y_i / sum w_i, w_i = 1 / (v_i + tau^2); its variance 1 / sum w_i
+    centre, w = _weighted(y, v + tau2)[0], 1 / (v + tau2)
+    wide = interval_of(centre, float(1 / w.sum()), k - 1, speakers, generators)
     i2 = max(0.0, 1 - (k - 1) / q0) if q0 > 0 else 0.0
-    return Pooled(these, wide, tau2, i2, tuple(1 / (v + tau2) / total))
+    return Pooled(these, wide, tau2, i2, tuple(w / w.sum()))
 
 # %% ../../nbs/04_recognition/16_pooled.ipynb #2b7e2711
-POOLED = {"does synthetic data help, over all corpora": ("real + synthetic", "real"),
-          "does it help more than speed perturbation, over all corpora":
-              ("real + synthetic", "real + speed")}  # question -> arm, control
-_JUDGES = {"": "", "linear": " (linear judge)"}  # name in the evidence -> as the tables write it
+_HELPS, _MORE = "does synthetic data help", "does it help more than speed perturbation"
+_BY = {"": "", "linear": " (linear judge)"}  # judge in the evidence -> as the tables write it
+POOLED = {f"{question}, over all corpora{said}": ("real + synthetic", control, by)
+          for by, said in _BY.items() for question, control in
+          ((_HELPS, "real"), (_MORE, "real + speed"))}  # question -> arm, control, judge
 
 
 def gains_of(
     evidence: dict[str, Evidence],  # folder -> its evidence of chapter 04
     arm: str,
     against: str,  # the control
-    by: str = "",  # '': the CNN-BLSTM; or a further judge of the evidence, such as 'linear'
+    by: str = "",  # '': the CNN-BLSTM; or 'linear'
 ) -> dict[str, Estimate]:  # folder -> gain; where both arms were run, and an interval is known
     "What an arm gains on each corpus."
+    one_of("judge", by, _BY)
     gains = {}
     for name, e in evidence.items():
         heard = e.judged_of("within").get(by) if by else e.of("within")
@@ -95,30 +94,22 @@ def gains_of(
             gains[name] = estimate_gain(heard, arm, against, resamples=e.resamples)
     return {name: gain for name, gain in gains.items() if gain.error > 0}
 
-# %% ../../nbs/04_recognition/16_pooled.ipynb #2b7e2716
-def _pooled_gains(
-    evidence: dict[str, Evidence],  # folder -> its evidence of chapter 04
-) -> Iterator[tuple[str, str, str, str, dict[str, Estimate]]]:
-    "Question, arm, control, judge and the gains: what two corpora or more can answer."
-    for by in _JUDGES:
-        for question, (arm, against) in POOLED.items():
-            gains = gains_of(evidence, arm, against, by)
-            if len(gains) > 1:
-                yield question, arm, against, by, gains
-
 # %% ../../nbs/04_recognition/16_pooled.ipynb #2b7e2712
 def pooled_table(
     evidence: dict[str, Evidence],  # folder -> its evidence of chapter 04
 ) -> pd.DataFrame:  # per comparison: a row per corpus, then the pooled ones; gains in points
     "Gains per corpus and pooled, for every question of POOLED that two corpora answer."
     rows = []
-    for _, arm, against, by, gains in _pooled_gains(evidence):
+    for arm, against, by in POOLED.values():
+        gains = gains_of(evidence, arm, against, by)
+        if len(gains) < 2:
+            continue
         pooled = pool_gains(list(gains.values()))
         each = [(name, evidence[name].source, gain, weight) for (name, gain), weight in
                 zip(gains.items(), pooled.weights, strict=True)]
         each += [("", "these corpora", pooled.these, np.nan),
                  ("", "any such corpus", pooled.any_such, np.nan)]
-        rows += [{"comparison": f"{arm} minus {against}{_JUDGES[by]}", "folder": name,
+        rows += [{"comparison": f"{arm} minus {against}{_BY[by]}", "folder": name,
                   "corpus": what, "gain": g.value, "low": g.low, "high": g.high,
                   "half_width": (g.high - g.low) / 2, "p": g.p, "weight": 100 * weight,
                   "speakers": g.speakers, "generators": g.generators, "tau2": pooled.tau2,
@@ -128,12 +119,14 @@ def pooled_table(
 # %% ../../nbs/04_recognition/16_pooled.ipynb #2b7e2714
 def pooled_claims(
     evidence: dict[str, Evidence],  # folder -> its evidence of chapter 04
-) -> pd.DataFrame:  # from `judge`; empty where no two corpora answer
+) -> pd.DataFrame:  # from `judge`; 'not compared' where no two corpora answer
     "The verdicts of POOLED, from random effects."
     asked = []
-    for question, arm, against, by, gains in _pooled_gains(evidence):
-        e = pool_gains(list(gains.values())).any_such
-        asked.append((question + _JUDGES[by], "", {
+    for question, (arm, against, by) in POOLED.items():
+        gains = gains_of(evidence, arm, against, by)
+        e = (pool_gains(list(gains.values())).any_such if len(gains) > 1 else
+             interval_of(np.nan, np.nan, 1, 0))
+        asked.append((question, "", {
             "arm": arm, "against": against, "measure": "UAR", "gain": e.value, "low": e.low,
             "high": e.high, "p": e.p, "detectable": e.detectable, "speakers": e.speakers,
             "generators": e.generators}))

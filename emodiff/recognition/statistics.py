@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MEASURES', 'FEWEST_SPEAKERS', 'CHANCE', 'ArmCounts', 'speaker_counts', 'pooled_uar', 'segment_uar', 'score_names',
            'scores', 'shared_variance', 'total_variance', 'Estimate', 'interval_of', 'sampling_variance',
-           'arm_estimate', 'estimate_gain', 'gain', 'interval_p', 'holm', 'summarise', 'runs_table', 'folds_table']
+           'arm_estimate', 'estimate_gain', 'gain', 'holm', 'summarise', 'runs_table', 'folds_table']
 
 # %% ../../nbs/04_recognition/09_statistics.ipynb #26f8fb44
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..base.core import one_of, rng_for
+from ..base.core import EmodiffError, one_of, rng_for
 from ..base.settings import Protocol
 from .classifier import emotions_of, posteriors, recalls
 
@@ -262,6 +262,7 @@ def sampling_variance(
     arm: ArmCounts,
     gained: float = 0.0,  # by it over another arm, in points
     measure: str = "UAR",  # or 'lowest recall'
+    answers: int = 0,  # different sets of answers behind it; 0: one per seed
 ) -> float:  # in squared points
     "The least variance of a number: that of the answers that must have changed."
     seeds, total = len(arm.counts), arm.counts.sum((0, 1, 3))  # (K,) utterances, once per seed
@@ -269,7 +270,7 @@ def sampling_variance(
     n = (len(total) if measure == "UAR" else 1) * (total.min() / seeds + 2)
     share = abs(gained) / 100
     # V = 1 / (S n) (g + 1 / n - g^2)
-    return 1e4 * float(share + 1 / n - share**2) / (seeds * n)
+    return 1e4 * float(share + 1 / n - share**2) / ((answers or seeds) * n)
 
 # %% ../../nbs/04_recognition/09_statistics.ipynb #2b7e0c10
 def arm_estimate(
@@ -280,6 +281,10 @@ def arm_estimate(
     others: Iterable[ArmCounts] = (),  # further arms of the table, where seeds are few
 ) -> Estimate:  # in points
     "A measure of an arm, or its gain over another, with speakers, seeds and generators counted."
+    if against is not None and (arm.speakers, arm.counts.shape) != (
+            against.speakers, against.counts.shape):
+        raise EmodiffError("two arms are compared over the same speakers and seeds; run both by "
+                           "one plan.")
     take, n = MEASURES[one_of("measure", measure, MEASURES)], len(arm.speakers)
     sides, signs = [arm] if against is None else [arm, against], (1, -1)
     weights = _weights(rng_for("speakers", n), resamples, n)
@@ -296,7 +301,9 @@ def arm_estimate(
     variance, freedom = total_variance(
         v1, shared_variance(parts, *shared), n,
         [shared_variance(p, *shared) for p in lent if p is not None])
-    floor = sampling_variance(arm, 0.0 if against is None else points, measure)
+    # recognisers without chance, such as a logistic regression, say the same for several seeds
+    answers = max(len(np.unique(side.counts.reshape(len(used), -1), axis=0)) for side in sides)
+    floor = sampling_variance(arm, 0.0 if against is None else points, measure, answers)
     found = interval_of(points, max(float(variance), floor), float(freedom), n, generators)
     least, most = (0.0, 100.0) if against is None else (-100.0, 100.0)
     return replace(found, low=max(found.low, least), high=min(found.high, most))
@@ -316,6 +323,8 @@ def estimate_gain(
     "How many points an arm gains over another."
     arms = predictions if isinstance(predictions, dict) else {
         name: speaker_counts(rows) for name, rows in predictions.groupby("arm", sort=False)}
+    for name in (arm, against):
+        one_of("arm", name, [*arms, CHANCE] if name == against else arms)
     first = arms[arm]
     if against == CHANCE:
         k = first.counts.shape[-1]
@@ -336,23 +345,6 @@ def gain(
     "`estimate_gain` as a value and its interval."
     found = estimate_gain(predictions, arm, against, resamples=resamples)
     return found.value, found.low, found.high
-
-# %% ../../nbs/04_recognition/09_statistics.ipynb #a10c6d10
-def interval_p(
-    value: float,  # a difference
-    low: float,  # its 95 % interval, of Student's kind
-    high: float,
-    speakers: int,  # behind it
-) -> float:  # two-sided; NaN without an interval
-    "The p-value that belongs to an interval: below 0.05 where the interval leaves out 0."
-    from scipy.stats import t
-
-    if np.isnan(low):
-        return float("nan")
-    half = value - low if value > 0 else high - value  # the half towards 0
-    if half <= 0:
-        return float(value == 0)
-    return float(2 * t.sf(abs(value) / half * t.ppf(0.975, speakers - 1), speakers - 1))
 
 # %% ../../nbs/04_recognition/09_statistics.ipynb #b9a1f450
 def holm(p: Iterable[float]) -> np.ndarray:
