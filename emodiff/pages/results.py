@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ..base.core import EmodiffError, digest, write_json, write_text
-from ..recognition.claims import signed_points
+from ..recognition.claims import VERDICT_RULE, signed_points
 
 # %% ../../nbs/09_pages/02_results.ipynb #daf716b1
 _MAIN_TABLES = ("table1_mad", "table2_within_corpus", "table3_cross_corpus")
@@ -123,7 +123,8 @@ _QUESTIONS = {  # claim -> the question that it answers
     "the MAD is lower than that of Bao et al. [36]": "Is it closer to real speech than the "
                                                      "CycleGAN's [36]",
     "does a generator that heard the test speakers raise the gain of synthetic speech":
-        "Does a generator that heard the test speakers raise the gain",
+        "Does one generator that heard everybody, the test speakers too, raise the gain (it also "
+        "heard more speakers)",
     "does synthetic data help, over all corpora": f"Does synthetic speech help {_POOLED}",
     "does synthetic data help, over all corpora (linear judge)": "The same by the linear judge",
     "does it help more than speed perturbation, over all corpora":
@@ -215,7 +216,8 @@ def _hashes_part(out: Path, records: list[dict[str, Any]]) -> list[str]:
 _WORDS = (
     "UAR is the unweighted average recall of a recogniser in %: the mean of the recalls of the "
     "emotions, 25 by chance for four. MAD is the mean absolute difference between the Mels of two "
-    "utterances: smaller is closer. A difference above 0 speaks for the claim.")
+    "utterances: smaller is closer. A difference above 0 speaks for the claim. For a claim about "
+    f"MADs it is that to the hardest of several yardsticks, which 'In words' names. {VERDICT_RULE}")
 
 
 def results_md(
