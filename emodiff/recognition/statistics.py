@@ -323,15 +323,13 @@ def estimate_gain(
     "How many points an arm gains over another."
     arms = predictions if isinstance(predictions, dict) else {
         name: speaker_counts(rows) for name, rows in predictions.groupby("arm", sort=False)}
-    for name in (arm, against):
-        one_of("arm", name, [*arms, CHANCE] if name == against else arms)
-    first = arms[arm]
+    first = arms[one_of("arm", arm, arms)]
     if against == CHANCE:
         k = first.counts.shape[-1]
         even = np.repeat(first.counts.sum(-1, keepdims=True) / k, k, -1)
         second = ArmCounts(even, first.speakers, first.folds, first.groups, first.generators)
     else:
-        second = arms[against]
+        second = arms[one_of("control", against, arms)]
     others = [found for name, found in arms.items() if name not in (arm, against)]
     return arm_estimate(first, second, measure, resamples, others)
 
