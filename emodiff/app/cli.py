@@ -140,6 +140,11 @@ def reproduce_command(
     arms: Annotated[str, typer.Option(help="What is compared: 'all', or names with commas.")] = "",
     shares: Annotated[str, typer.Option(help="A curve over shares, e.g. '0.5,1,2' (04).")] = "",
     fractions: Annotated[str, typer.Option(help="Of the real speech, e.g. '0.1,0.5' (04).")] = "",
+    groups: Annotated[int, typer.Option(help="Speaker groups, a generator kept from each; 0: the "
+                                        "preset's (04).")] = 0,
+    fold_speakers: Annotated[int, typer.Option(help="Test speakers per fold, 1: leave one speaker "
+                                               "out; 0: the preset's (04).")] = 0,
+    generators: Annotated[int, typer.Option(help="Per group; 0: the preset's (04).")] = 0,
     gans: Annotated[str, typer.Option(help="GANs of Table 1, with commas; all; none.")] = "",
     vocoder: Vocoder = "",
     device: Device = "auto",
@@ -155,6 +160,7 @@ def reproduce_command(
         "adapt": split_list(adapt), "arms": split_list(arms), "seeds": seeds,
         "shares": list(read_setting("protocol.shares", shares)),
         "fractions": list(read_setting("protocol.fractions", fractions)),
+        "groups": groups, "fold_speakers": fold_speakers, "generators": generators,
         "gans": list(GANS) if gans == "all" else split_list(gans),
         "vocoder": _whole_path(vocoder) if Path(vocoder).expanduser().is_dir() else vocoder,
         "device": "" if device == "auto" else pick_device(device), "out_dir": _whole_path(out_dir)}

@@ -144,8 +144,9 @@ def check_parameters(
 def chapter_settings(
     values: dict[str, Any],  # the chapter's parameters; the preset's own where they are empty
 ) -> Settings:
-    "The settings of a chapter: its preset, with its seeds, arms, shares, fractions and so on."
-    names = ("seeds", "arms", "shares", "fractions", "cluster", "frozen")
+    "The settings of a chapter: its preset, with its seeds, arms, groups and so on."
+    names = ("seeds", "arms", "shares", "fractions", "groups", "fold_speakers", "generators",
+             "cluster", "frozen")
     changes = {k: read_setting(f"protocol.{k}", values[k]) for k in names if values.get(k)}
     if "arms" in changes:
         changes["cross_arms"] = changes["arms"]

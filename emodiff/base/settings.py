@@ -458,7 +458,9 @@ def from_dict(cls: type[_Class], values: dict[str, Any]) -> _Class:
 # %% ../../nbs/00_base/01_settings.ipynb #163f7c43
 def split_list(text: str) -> list[str]:
     "The parts of a text with commas; brackets and quotes around them go."
-    parts = (part.strip().strip("'\"") for part in text.strip().strip("[]()").split(","))
+    text = text.strip()
+    whole = text[1:-1] if text[:1] + text[-1:] in ("[]", "()") else text
+    parts = (part.strip().strip("'\"") for part in whole.split(","))
     return [part for part in parts if part]
 
 # %% ../../nbs/00_base/01_settings.ipynb #67c545b6
