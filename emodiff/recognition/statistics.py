@@ -203,6 +203,21 @@ def total_variance(
     return v1 + extra, np.where(v1 + extra > 1e-15, known, max(1, speakers - 1))
 
 
+# %% ../../nbs/04_recognition/09_statistics.ipynb #2b7e0c31
+def _detectable_errors(
+    freedom: float,  # degrees of freedom of the standard error
+    power: float = 0.8,
+) -> float:  # in standard errors
+    "The true value that is found at p < 0.05 with this probability."
+    from scipy.optimize import brentq
+    from scipy.special import ndtr
+    from scipy.stats import chi2, t
+
+    # P(|T| > c) = E[Phi(d - c s) + Phi(-d - c s)], s^2 = chi^2 / df: the mean over its quantiles
+    s = np.sqrt(chi2.ppf((np.arange(1000) + 0.5) / 1000, freedom) / freedom)
+    c = t.ppf(0.975, freedom)
+    return float(brentq(lambda d: (ndtr(d - c * s) + ndtr(-d - c * s)).mean() - power, 0, 3 * c))
+
 # %% ../../nbs/04_recognition/09_statistics.ipynb #2b7e0c0d
 FEWEST_SPEAKERS = 4  # test speakers below which no interval is given: it would say nothing
 
@@ -234,11 +249,11 @@ def interval_of(
     if speakers < FEWEST_SPEAKERS or np.isnan(value):
         none = float("nan")
         return Estimate(value, none, none, none, none, speakers, generators)
-    error, reach = float(np.sqrt(variance)), t.ppf([0.975, 0.8], freedom)
-    half = float(error * reach[0])
+    error = float(np.sqrt(variance))
+    half = float(error * t.ppf(0.975, freedom))
     p = float(2 * t.sf(abs(value) / error, freedom)) if error > 0 else float(value == 0)
-    return Estimate(value, value - half, value + half, p, float(error * reach.sum()), speakers,
-                    generators, error, freedom)
+    return Estimate(value, value - half, value + half, p, error * _detectable_errors(freedom),
+                    speakers, generators, error, freedom)
 
 # %% ../../nbs/04_recognition/09_statistics.ipynb #2b7e0c1d
 def _like(
