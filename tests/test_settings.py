@@ -91,6 +91,11 @@ def test_from_the_command_line(concern, field, value, says) -> None:
     assert one_sentence(str(error.value))
 
 
+def test_a_curve_over_no_share_is_refused() -> None:
+    with pytest.raises(EmodiffError, match="protocol.adaptation must be a list of at least 1"):
+        load_preset(protocol={"adaptation": ()})
+
+
 @pytest.mark.parametrize("concern, field, value, says", WRONG)
 def test_from_python_and_from_json(concern, field, value, says) -> None:
     value = listed(field, value)
