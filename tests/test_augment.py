@@ -283,7 +283,7 @@ def test_the_winner_of_a_comparison_where_nothing_helps_is_no_winner() -> None:
     assert sum(row["verdict"] == "supported" for row in found) <= 2  # of 16; 0.4 are expected
     assert sum(row["low"] <= 0 <= row["high"] for row in found) >= 13
     advice = advise_way(weigh(*made_up_ways({}, 0), ways))
-    assert advice.verdict == "do not use it" and advice.sentence.startswith("Nothing helps")
+    assert advice.verdict == "do not use it" and advice.sentence.startswith("No help was found")
 
 
 def test_what_was_planted_is_found_and_said() -> None:

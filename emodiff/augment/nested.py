@@ -415,9 +415,9 @@ def advise_way(
             "contradicted": f"does harm, {amount}"}.get(row["verdict"], (
                 f"gains nothing that could be told from chance ({amount}; a gain of "
                 f"{row['detectable']:.0f} would have been found in 80 % of such tests)"))
-    start = f"Nothing helps: the way that looked best, {words}, {said}{agreed}"
+    start = f"No help was found: the way that looked best, {words}, {said}{agreed}"
     if trial.final.way == NOTHING:
-        start = f"Nothing helps: no way gains on the speakers that choose one, {n} in all"
+        start = f"No help was found: no way gains on the speakers that choose one, {n} in all"
     return Advice(f"{start}{more}.", "do not use it", gains)
 
 
