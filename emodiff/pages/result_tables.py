@@ -10,6 +10,7 @@ __all__ = ['CONTROLS', 'LEAKS', 'RESULT_TABLES', 'TABLE_NAMES', 'table2', 'table
 # %% ../../nbs/09_pages/05_result_tables.ipynb #2b7e2303
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -31,9 +32,10 @@ from ..recognition.evidence import PREDICTIONS, Evidence, run_digests
 from ..recognition.linear import with_judges
 from emodiff.recognition.statistics import (
     CHANCE,
+    Estimate,
+    arm_estimate,
     estimate_gain,
     folds_table,
-    pooled_uar,
     runs_table,
     speaker_counts,
     summarise,
@@ -65,14 +67,31 @@ def _save_claims(
         _save(e, out, name, judged, f"{text} {VERDICT_RULE}", judged.drop(columns="text"))
     return judged
 
+# %% ../../nbs/09_pages/05_result_tables.ipynb #2b7e2331
+_DOUBT = ("the 95 % interval, over speakers, seeds and, where there are several per group, "
+          "generators")
+_SHAPE = f"mean ± standard deviation over seeds, and in brackets {_DOUBT}"  # of `paper_shape`
+_COLUMNS = (f"uar: mean over seeds; sd: standard deviation over seeds; low, high: {_DOUBT}; "
+            "linear: the same by the linear judge")
+
+
+def _left_out(
+    folds: pd.Series,  # test speakers, joined by '+'
+) -> str:
+    "How many speakers a fold leaves out, in words."
+    sizes = sorted({name.count("+") + 1 for name in folds})
+    if sizes == [1]:
+        return "leave-one-speaker-out"
+    up = "up to " if len(sizes) > 1 else ""
+    return f"{up}{sizes[-1]} speakers of a group left out at a time"
+
 # %% ../../nbs/09_pages/05_result_tables.ipynb #2b7e230c
 def table2(e: Evidence, out: Path) -> pd.DataFrame:
     "Table 2: UAR of every arm within a corpus, with the other judges' beside it."
     rows = e.of("within")
     table = with_judges(lambda p: summarise(p, e.protocol), rows, e.judged_of("within"))
-    together = max(name.count("+") + 1 for name in rows["fold"])
-    each = "leave-one-speaker-out" if together == 1 else f"{together} speakers left out at a time"
-    _save(e, out, "table2_within_corpus", table, f"Table 2. UAR (%) on {e.source}, {each}.",
+    _save(e, out, "table2_within_corpus", table,
+          f"Table 2. UAR (%) on {e.source}, {_left_out(rows['fold'])}: {_SHAPE}.",
           paper_shape(table, "table2", e.arms))
     return table
 
@@ -97,7 +116,8 @@ def share_table(e: Evidence, out: Path) -> pd.DataFrame:  # empty where no share
     curve = with_judges(lambda p: share_curve(p, e.protocol), e.predictions, e.judged)
     if len(curve):
         _save(e, out, "share_curve", curve,
-              f"UAR (%) over the share of synthetic speech, {e.source}.")
+              f"UAR (%) over the share of synthetic speech, {e.source}. share: synthetic segments "
+              f"per real one; {_COLUMNS}.")
     return curve
 
 # %% ../../nbs/09_pages/05_result_tables.ipynb #2b7e2313
@@ -106,7 +126,8 @@ def low_resource_table(e: Evidence, out: Path) -> pd.DataFrame:  # empty without
     curve = with_judges(lambda p: low_resource_curve(p, e.protocol), e.predictions, e.judged)
     if len(curve):
         _save(e, out, "low_resource_curve", curve,
-              f"UAR (%) over the part of {e.source} that is trained on; gains over 'real'.")
+              f"UAR (%) over the part of {e.source} that is trained on; gains over 'real'. "
+              f"{_COLUMNS}.")
     return curve
 
 # %% ../../nbs/09_pages/05_result_tables.ipynb #2b7e2315
@@ -162,26 +183,36 @@ def _leaky_pairs(e: Evidence) -> dict[str, tuple[str, str]]:  # question -> leak
     pairs = {question: (f"{arm} (leaky)", arm) for arm, question in LEAKS}
     return {question: pair for question, pair in pairs.items() if {*pair} <= known}
 
+# %% ../../nbs/09_pages/05_result_tables.ipynb #2b7e2333
+def _leak_row(
+    what: str,  # what is compared
+    sides: dict[str, Estimate],  # 'leaky', 'clean' and their 'difference'
+) -> dict[str, Any]:
+    "A row of the table of leaks: numbers and intervals."
+    row: dict[str, Any] = {"what": what}
+    for name, found in sides.items():
+        row |= {name: found.value, f"{name} low": found.low, f"{name} high": found.high}
+    return row | {"p": sides["difference"].p}
+
 # %% ../../nbs/09_pages/05_result_tables.ipynb #2b7e2320
 def leak_table(e: Evidence, out: Path) -> pd.DataFrame:  # empty where no leaky arm was run
     "What a leak is worth, to UAR on test speakers and to the gain over 'real'."
-    rows = e.of("within")
-    known = rows["arm"].unique()
-    uar = {arm: float(pooled_uar(speaker_counts(rows[rows["arm"] == arm]).counts).mean())
-           for arm in known}
+    counts = {arm: speaker_counts(rows) for arm, rows in e.of("within").groupby("arm", sort=False)}
     lines = []
-    for leaky, clean in _leaky_pairs(e).values():
-        found = estimate_gain(rows, leaky, clean, resamples=e.resamples)
-        doubt = {"difference": found.value, "low": found.low, "high": found.high, "p": found.p}
-        lines.append({"what": f"UAR (%) of {clean}", "arm": leaky, "leaky": uar[leaky],
-                      "clean": uar[clean], **doubt})
-        if clean == "real + synthetic" and "real" in known:
-            lines.append({"what": "gain over real (points)", "arm": leaky, "leaky":
-                          uar[leaky] - uar["real"], "clean": uar[clean] - uar["real"], **doubt})
+    for pair in _leaky_pairs(e).values():
+        difference = {"difference": estimate_gain(counts, *pair, resamples=e.resamples)}
+        alone = {name: arm_estimate(counts[arm], None, "UAR", e.resamples,
+                                    [c for other, c in counts.items() if other != arm])
+                 for name, arm in zip(("leaky", "clean"), pair, strict=True)}
+        lines.append(_leak_row(f"UAR (%) of {pair[1]}", alone | difference))
+        if pair[1] == "real + synthetic" and "real" in counts:
+            gains = {name: estimate_gain(counts, arm, resamples=e.resamples)
+                     for name, arm in zip(("leaky", "clean"), pair, strict=True)}
+            lines.append(_leak_row("gain over real (points)", gains | difference))
     table = pd.DataFrame(lines)
     if len(table):
-        _save(e, out, "table2_leak", table, f"What a leak is worth, {e.source}: leaky minus clean, "
-              "with the 95 % interval.")
+        _save(e, out, "table2_leak", table, f"What a leak is worth, {e.source}: leaky minus clean. "
+              f"low, high: {_DOUBT}. {LEAK_NOTE}")
     return table
 
 # %% ../../nbs/09_pages/05_result_tables.ipynb #2b7e2322
@@ -196,7 +227,7 @@ def table3(e: Evidence, out: Path) -> pd.DataFrame:
     "Table 3: UAR of every arm on another corpus, with the other judges' beside it."
     table = with_judges(lambda p: summarise(p, e.protocol), e.of("cross"), e.judged_of("cross"))
     _save(e, out, "table3_cross_corpus", table, f"Table 3. UAR (%), {e.source} to {e.target}: "
-          "30 % development, 70 % test.", paper_shape(table, "table3", e.arms))
+          f"30 % development, 70 % test; {_SHAPE}.", paper_shape(table, "table3", e.arms))
     return table
 
 # %% ../../nbs/09_pages/05_result_tables.ipynb #2b7e2327
@@ -204,7 +235,8 @@ def fig4_table(e: Evidence, out: Path) -> pd.DataFrame:  # corpus, arm, share, u
     "Fig. 4 as numbers, and the runs of chapter 05."
     points = with_judges(lambda p: adaptation_curve(p, e.protocol), e.of("adapt"),
                          e.judged_of("adapt"))
-    _save(e, out, "fig4_adaptation", points, "Fig. 4 as numbers.")
+    _save(e, out, "fig4_adaptation", points, "Fig. 4 as numbers. share: in %, of the corpus that "
+          f"is adapted to; {_COLUMNS}.")
     _runs(e, out, "table3_runs", "The runs behind Table 3 and Fig. 4.")
     return points
 

@@ -123,7 +123,7 @@ _QUESTIONS = {  # claim -> the question that it answers
     "the MAD is lower than that of Bao et al. [36]": "Is it closer to real speech than the "
                                                      "CycleGAN's [36]",
     "does a generator that heard the test speakers raise the gain of synthetic speech":
-        "Does one generator that heard everybody, the test speakers too, raise the gain (it also "
+        "Does a generator that heard everybody, the test speakers too, raise the gain (it also "
         "heard more speakers)",
     "does synthetic data help, over all corpora": f"Does synthetic speech help {_POOLED}",
     "does synthetic data help, over all corpora (linear judge)": "The same by the linear judge",
