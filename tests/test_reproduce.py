@@ -92,3 +92,44 @@ def test_wrong_parameters_are_refused_before_anything_runs(nbs: Path, given, sen
 def test_an_unknown_chapter_is_refused(nbs: Path) -> None:
     with pytest.raises(EmodiffError, match="unknown chapter '09'"):
         plan_chapters(["09"], {}, nbs=nbs, chapters=("03_synthetic_data",))
+
+
+def test_tables_that_a_chapter_no_longer_makes_are_known(tmp_path: Path) -> None:
+    "By its record, or by run.json in a folder from a repository; names of other folders are not."
+    from emodiff.app.reproduce import _made_before
+
+    task = ChapterTask(Path("04_within_corpus.ipynb"), {}, tmp_path, "", "", 0.0)
+    assert _made_before(task) == set()
+    kept = [{"chapter": "04_within_corpus", "made": ["table2_leak.csv", "../notes.md"]}]
+    (tmp_path / "run.json").write_text(json.dumps(kept), "utf-8")
+    assert _made_before(task) == {"table2_leak.csv"}
+    task.record.parent.mkdir()
+    task.record.write_text(json.dumps({"key": "", "seconds": 0, "made": {"share_curve.md": "0"}}))
+    assert _made_before(task) == {"share_curve.md"}
+
+
+def test_results_of_leaky_arms_only_are_refused_before_any_chapter_runs() -> None:
+    with pytest.raises(EmodiffError, match="name other arms than leaky ones for chapter 05"):
+        plan_chapters([], {"preset": "smoke", "arms": ["leaky"]})
+
+
+@pytest.mark.parametrize("text", ["[", "[1]", '[{"chapter": "04_within_corpus"}]', "3"])
+def test_a_damaged_run_json_is_one_sentence(tmp_path: Path, text: str) -> None:
+    from emodiff.pages.results import results_md
+
+    (tmp_path / "run.json").write_text(text, "utf-8")
+    with pytest.raises(EmodiffError, match="run.json is no record of chapters"):
+        results_md(tmp_path)
+
+
+@pytest.mark.parametrize("cell", ["three", "supported by many"])
+def test_damaged_claims_are_one_sentence(tmp_path: Path, cell: str) -> None:
+    from emodiff.pages.results import results_md
+
+    row = {"claim": "a", "section": "5", "arm": "a", "against": "b", "gain": "1", "low": "0",
+           "high": "2", "speakers": "9", "verdict": "undecided", "text": "A."}
+    row["gain" if cell == "three" else "verdict"] = cell
+    lines = [",".join(row), ",".join(row.values())]
+    (tmp_path / "table2_claims.csv").write_text("\n".join(lines), "utf-8")
+    with pytest.raises(EmodiffError, match="table2_claims.csv cannot be read as claims"):
+        results_md(tmp_path)

@@ -64,7 +64,7 @@ WRONG = [
     ("protocol", "jobs", 0, "jobs must be at least 1"),
     ("protocol", "seeds", 0, "seeds must be at least 1"),
     ("protocol", "groups", 1, "groups must be at least 2"),
-    ("protocol", "adaptation", "0,2", "adaptation must be at most 1"),
+    ("protocol", "adaptation", "0,1", "adaptation must be at most 0.5"),
     ("protocol", "fractions", "0.1,half", "fractions must be a number"),
     ("protocol", "fractions", "1", "fractions must be less than 1"),
     ("protocol", "shares", "0", "shares must be more than 0"),

@@ -225,3 +225,13 @@ def test_arms_of_other_speakers_or_seeds_are_not_compared() -> None:
             estimate_gain(wrong, "more")
     with pytest.raises(EmodiffError, match="unknown arm 'moer'"):
         estimate_gain(table, "moer")
+
+
+@pytest.mark.parametrize("seeds, draws", [(3, 2), (5, 3), (6, 3)])
+def test_generators_behind_unequal_numbers_of_seeds_count_in_full(seeds: int, draws: int) -> None:
+    "The variance of the mean that draws share is found on average, however the seeds are dealt."
+    rng, of = np.random.default_rng(0), np.arange(seeds) % draws
+    weights = np.bincount(of) / seeds
+    effects = rng.normal(size=(4000, draws))[:, of, None] + np.zeros((1, 1, 4))
+    found, _, _ = shared_variance(effects / 4, np.zeros(4, int).astype(str), of)
+    assert np.isclose(found.mean(), (weights ** 2).sum(), rtol=0.06)

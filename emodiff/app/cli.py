@@ -105,11 +105,14 @@ def _say(*words: object, to_stderr: bool = False) -> None:
         print(*map(_plain, words), flush=True, file=sys.stderr if to_stderr else None)
 
 # %% ../../nbs/10_app/02_cli.ipynb #ffbfcde5
-def _check_out(path: Path | str) -> None:
+def _check_out(
+    path: Path | str,
+    folder: bool = False,  # a folder is to be made there
+) -> None:
     "An error where nothing can be written at a path."
     path = Path(path).expanduser().absolute()
     there = next(p for p in (path, *path.parents) if p.exists())
-    if there != path and not there.is_dir():
+    if (folder or there != path) and not there.is_dir():
         raise EmodiffError(f"{path} cannot be made: {there} is a file; name another place.")
     if not os.access(there, os.W_OK):
         raise EmodiffError(f"cannot write to {there}; choose a folder that you may write to.")
@@ -167,7 +170,7 @@ def reproduce_command(
     given = {"preset": preset, **{k: v for k, v in names.items() if v}}
     tasks = plan_chapters(split_list(only), given, force)
     _check_vocoder(names["vocoder"], load_preset(preset))
-    _check_out(tasks[0].out_dir)
+    _check_out(tasks[0].out_dir, folder=True)
     if dry_run:
         return show_chapters(tasks, preset)
     print(f"results: {run_chapters(tasks)}")

@@ -80,11 +80,13 @@ def _defaults(path: Path) -> dict[str, Any]:
 # %% ../../nbs/10_app/00_reproduce.ipynb #bf4015d6
 def _check_values(values: dict[str, Any]) -> None:
     "Raise an error for what a chapter would not accept: settings, corpora, arms and GANs."
-    from emodiff.recognition.arms import chosen_arms
+    from emodiff.recognition.arms import arms_across, chosen_arms
     from emodiff.speech.segments import chosen_corpora
 
     settings = chapter_settings(values)
     chosen_arms(settings.protocol.arms)
+    if "target" in values:
+        arms_across(settings.protocol.cross_arms)
     named = [values[k] for k in ("source", "target") if k in values]
     chosen_corpora(corpora_folder(values.get("corpora_dir", "")), *named, *values.get("adapt", ()))
     for gan in values.get("gans", ()):
@@ -245,6 +247,20 @@ def _file_times(out_dir: Path) -> dict[Path, int]:
 
     return {p: p.stat().st_mtime_ns for p in made_files(out_dir)} if out_dir.is_dir() else {}
 
+# %% ../../nbs/10_app/00_reproduce.ipynb #ff038355
+def _made_before(
+    task: ChapterTask,
+) -> set[str]:  # names of tables and figures
+    "What the chapter's last run left in its folder, by its record or by run.json."
+    record = _read_record(task.record)
+    if record is None:
+        try:
+            kept = json.loads((task.out_dir / "run.json").read_text("utf-8"))
+            record = next(r for r in kept if r["chapter"] == task.path.stem)
+        except (OSError, ValueError, KeyError, TypeError, StopIteration):
+            return set()
+    return {name for name in record["made"] if Path(name).name == name}
+
 # %% ../../nbs/10_app/00_reproduce.ipynb #ff038354
 def _run_chapter(task: ChapterTask) -> None:
     "Run one chapter and record what it made."
@@ -252,6 +268,7 @@ def _run_chapter(task: ChapterTask) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     sweep(task.out_dir)  # the figure that a killed run was just writing
     executed, before = folder / task.path.name, _file_times(task.out_dir)
+    older = _made_before(task)
     for old in (task.record, executed):  # a run that fails leaves no record of an older one
         old.unlink(missing_ok=True)
     papermill = ("from emodiff.base.workers import end_with_parent; "
@@ -271,6 +288,8 @@ def _run_chapter(task: ChapterTask) -> None:
     seconds = task.seconds or round(time.monotonic() - start, 1)  # the first run's: less cached
     made = {p.relative_to(task.out_dir).as_posix(): digest(p)
             for p, when in sorted(_file_times(task.out_dir).items()) if before.get(p) != when}
+    for name in older - made.keys():  # else RESULTS.md would answer from another run's tables
+        (task.out_dir / name).unlink(missing_ok=True)
     _write_record(task, seconds, made)
 
 # %% ../../nbs/10_app/00_reproduce.ipynb #781cadc2

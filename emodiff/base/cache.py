@@ -181,7 +181,8 @@ def only_cached() -> Iterator[None]:
         _ONLY_CACHED.reset(token)
 
 # %% ../../nbs/00_base/02_cache.ipynb #d7a10b41
-_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM,
+         errno.ENAMETOOLONG, errno.ENOTDIR}
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
 
 

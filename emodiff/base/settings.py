@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
 
 import pydantic
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
-from pydantic import BeforeValidator, Strict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Strict, TypeAdapter, ValidationError
 
 from .core import EmodiffError, one_of
 
@@ -97,6 +97,11 @@ def _sorted_labels(value: Any) -> Any:
         return tuple(sorted({v.strip() for v in value} - {""}))
     return value
 
+# %% ../../nbs/00_base/01_settings.ipynb #7c1e0b21
+def _once(values: tuple[float, ...]) -> tuple[float, ...]:
+    "Each value once, where it stands first."
+    return tuple(dict.fromkeys(values))
+
 # %% ../../nbs/00_base/01_settings.ipynb #9e581a9f
 Count = Annotated[int, Ge(1)]
 CountOrZero = Annotated[int, Ge(0)]  # 0: none, or what the field's comment says
@@ -107,9 +112,10 @@ Share = Annotated[float, Ge(0), Le(1)]
 Fraction = Annotated[float, Gt(0), Lt(1)]
 Decay = Annotated[float, Ge(0), Lt(1)]  # also a dropout's share
 Names = Annotated[tuple[str, ...], Strict(False)]  # not strict: a list will do
-Shares = Annotated[tuple[Share, ...], Strict(False), MinLen(1)]
-Ratios = Annotated[tuple[Positive, ...], Strict(False)]
-Fractions = Annotated[tuple[Fraction, ...], Strict(False)]
+Halves = Annotated[tuple[Annotated[float, Ge(0), Le(0.5)], ...], Strict(False), MinLen(1),
+                   AfterValidator(_once)]  # of a corpus, the other half of which is tested
+Ratios = Annotated[tuple[Positive, ...], Strict(False), AfterValidator(_once)]
+Fractions = Annotated[tuple[Fraction, ...], Strict(False), AfterValidator(_once)]
 Labels = Annotated[tuple[str, ...], Strict(False), BeforeValidator(_sorted_labels), MinLen(2),
                    MaxLen(12)]  # of the classes: each once, sorted
 Strides = Annotated[tuple[Count, Count, Count], Strict(False)]
@@ -339,7 +345,7 @@ class Protocol:
     # interval counts other generators only where there are several
     validation_speakers: CountOrZero = 1  # training speakers held out for the stopping choice
     development: Fraction = 0.3  # share of the target corpus in cross-corpus tests (section 5.2.2)
-    adaptation: Shares = (0.0, 0.25, 0.5)  # shares of the target (Fig. 4)
+    adaptation: Halves = (0.0, 0.25, 0.5)  # shares of the target (Fig. 4)
     resamples: Count = 1000  # bootstrap resamples of speakers
     frozen: str = ""  # a frozen speech model, a folder or hub name, as third recogniser; '' = none
     jobs: Count = 2  # processes, also on one GPU; the numbers do not depend on it

@@ -54,7 +54,8 @@ def read_corpora(
             raise EmodiffError(f"{folder / PREDICTIONS} holds nothing of chapter 04; run it first.")
         if folder.name in found:
             raise EmodiffError(f"two folders are named {folder.name}; rename one of them.")
-        twice = [name for name, e in found.items() if e.source == within.source]
+        source = within.source.casefold()
+        twice = [name for name, e in found.items() if e.source.casefold() == source]
         if twice:
             raise EmodiffError(f"{folder} holds {within.source}, as {twice[0]} does; name one "
                                "folder per corpus.")

@@ -144,7 +144,7 @@ def table2_claims(e: Evidence, out: Path) -> pd.DataFrame:
     asked.insert(1, ("synthetic speech alone carries emotion", "5.2.1", "synthetic", CHANCE))
     asked.append(("synthetic is more even over the classes than that of [36]", "5.2.1, Fig. 3",
                   "synthetic", "synthetic (CycleGAN)", "lowest recall"))
-    return _save_claims(e, out, "table2_claims", claims_table(e.of("within"), asked),
+    return _save_claims(e, out, "table2_claims", claims_table(e.of("within"), asked, e.resamples),
                         f"Claims about Table 2, {e.source}.")
 
 # %% ../../nbs/09_pages/05_result_tables.ipynb #2b7e231a
@@ -159,14 +159,16 @@ def control_claims(e: Evidence, out: Path) -> pd.DataFrame:  # empty where no co
     "What the controls say, which are not the paper's."
     known = {arm.name for arm in e.arms}
     asked = [(question, "", *pair) for question, *pair in CONTROLS if {*pair} <= known]
-    return _save_claims(e, out, "table2_controls_claims", claims_table(e.of("within"), asked),
+    judged = claims_table(e.of("within"), asked, e.resamples)
+    return _save_claims(e, out, "table2_controls_claims", judged,
                         f"What the controls say, {e.source}.")
 
 # %% ../../nbs/09_pages/05_result_tables.ipynb #2b7e231c
 def low_resource_claims(e: Evidence, out: Path) -> pd.DataFrame:  # empty without fractions
     "Whether synthetic speech helps where there is less real speech."
     judged = judge((f"does synthetic data help with {100 * part:g} % of the speech", "",
-                    arm_difference(rows)) for part, rows in e.of("scarce").groupby("share"))
+                    arm_difference(rows, resamples=e.resamples))
+                   for part, rows in e.of("scarce").groupby("share"))
     return _save_claims(e, out, "low_resource_claims", judged,
                         f"What scarcity changes, {e.source}.")
 
@@ -219,8 +221,8 @@ def leak_table(e: Evidence, out: Path) -> pd.DataFrame:  # empty where no leaky 
 def leak_claims(e: Evidence, out: Path) -> pd.DataFrame:  # empty where no leaky arm was run
     "The verdicts on the leak."
     asked = [(question, "", *pair) for question, pair in _leaky_pairs(e).items()]
-    return _save_claims(e, out, "table2_leak_claims", claims_table(e.of("within"), asked),
-                        f"What a leak is worth, {e.source}.")
+    judged = claims_table(e.of("within"), asked, e.resamples)
+    return _save_claims(e, out, "table2_leak_claims", judged, f"What a leak is worth, {e.source}.")
 
 # %% ../../nbs/09_pages/05_result_tables.ipynb #2b7e2325
 def table3(e: Evidence, out: Path) -> pd.DataFrame:
@@ -244,10 +246,10 @@ def fig4_table(e: Evidence, out: Path) -> pd.DataFrame:  # corpus, arm, share, u
 def table3_claims(e: Evidence, out: Path) -> pd.DataFrame:
     "The paper's claims about Table 3 and Fig. 4."
     rows, adapted = e.of("cross"), e.of("adapt")
-    asked = [(claim, section, arm_difference(rows, *pair))
+    asked = [(claim, section, arm_difference(rows, *pair, resamples=e.resamples))
              for claim, section, *pair in recognition_claims("5.2.2")]
     asked += [(f"synthetic speech of {e.source} carries emotion to {corpus}", "5.2.2, Fig. 4",
-               arm_difference(part, "synthetic", CHANCE))
+               arm_difference(part, "synthetic", CHANCE, resamples=e.resamples))
               for corpus, part in adapted[adapted["share"] == 0].groupby("fold", sort=False)]
     return _save_claims(e, out, "table3_claims", judge(asked),
                         f"Claims about Table 3 and Fig. 4, {e.source} to {e.target}.")

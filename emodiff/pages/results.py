@@ -35,6 +35,24 @@ def made_files(out_dir: Path | str) -> list[Path]:  # .csv, .md and .png
     found = [p for p in Path(out_dir).glob("*") if p.suffix in (".csv", ".md", ".png")]
     return sorted((p for p in found if p.name != "RESULTS.md"), key=lambda p: (_rank(p), p.suffix))
 
+# %% ../../nbs/09_pages/02_results.ipynb #2b7e2531
+_VERDICTS = ("supported", "contradicted", "equivalent", "undecided", "not compared")
+
+
+def _read_claims_file(
+    path: Path,  # a *_claims.csv
+) -> pd.DataFrame:
+    "A table of claims; one that is damaged is an EmodiffError."
+    numbers = dict.fromkeys(("gain", "low", "high", "p_holm", "speakers"), float)
+    try:
+        table = pd.read_csv(path, dtype={"section": str, **numbers})
+        if "verdict" in table and not table["verdict"].isin(_VERDICTS).all():
+            raise ValueError("it has a verdict that is none")
+        return table.astype({"speakers": int}) if "speakers" in table else table
+    except (OSError, ValueError) as e:  # pandas' parser errors are ValueErrors
+        raise EmodiffError(f"{path} cannot be read as claims ({e}); restore it, or run its chapter "
+                           "again.") from e
+
 # %% ../../nbs/09_pages/02_results.ipynb #7e6d3578
 _CLAIM_COLUMNS = ("claim", "section", "arm", "against", "gain", "low", "high", "speakers",
                   "verdict", "text")
@@ -46,7 +64,7 @@ def read_claims(
     "Every claim that the chapters judged, in the paper's order."
     tables = []
     for path in sorted(Path(out_dir).glob("*_claims.csv"), key=_rank):
-        table = pd.read_csv(path, dtype={"section": str})
+        table = _read_claims_file(path)
         if missing := set(_CLAIM_COLUMNS) - set(table):
             raise EmodiffError(f"{path} lacks the columns {', '.join(sorted(missing))}; run "
                                "its chapter again.")
@@ -175,13 +193,17 @@ def _tables_part(out: Path) -> list[str]:
 # %% ../../nbs/09_pages/02_results.ipynb #865f98c1
 def _read_records(out_dir: Path) -> list[dict[str, Any]]:
     "What is known of each chapter's run, in their order: from run.json and from newer records."
-    kept = out_dir / "run.json"
-    found = json.loads(kept.read_text("utf-8")) if kept.exists() else []
-    found += [json.loads(p.read_text("utf-8"))
-              for p in sorted((out_dir / "notebooks").glob("*.record.json"))]
     public = ("chapter", "parameters", "settings", "standin")
-    by_chapter = {r["chapter"]: {**{k: r[k] for k in public}, "made": sorted(r["made"])}
-                  for r in found}
+    paths = [out_dir / "run.json", *sorted((out_dir / "notebooks").glob("*.record.json"))]
+    by_chapter = {}
+    for path in (p for p in paths if p.exists()):
+        try:
+            found = json.loads(path.read_text("utf-8"))
+            for r in found if path.name == "run.json" else [found]:
+                by_chapter[r["chapter"]] = {**{k: r[k] for k in public}, "made": sorted(r["made"])}
+        except (OSError, ValueError, KeyError, TypeError) as e:
+            raise EmodiffError(f"{path} is no record of chapters that can be read ({e!r}); restore "
+                               "it, or delete it and run the chapters again.") from e
     return [by_chapter[name] for name in sorted(by_chapter)]
 
 # %% ../../nbs/09_pages/02_results.ipynb #e2964342

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['VARIED', 'LEAKY', 'COPIES', 'ARMS', 'EVERY_ARM', 'LEAKY_ARMS', 'LEAK_NOTE', 'Arm', 'says_leaky', 'arm_named',
-           'chosen_arms']
+           'chosen_arms', 'arms_across']
 
 # %% ../../nbs/04_recognition/04_arms.ipynb #3cbe70da
 import itertools
@@ -95,3 +95,15 @@ def chosen_arms(
     known = {"all": EVERY_ARM, LEAKY: LEAKY_ARMS}
     each = [[a.name for a in known[name]] if name in known else [name] for name in names]
     return tuple(arm_named(name) for name in dict.fromkeys(itertools.chain(*each)))
+
+# %% ../../nbs/04_recognition/04_arms.ipynb #2b7e2131
+def arms_across(
+    names: Iterable[str],  # as of `chosen_arms`
+) -> tuple[Arm, ...]:  # without the leaky ones
+    "The arms that can be compared across corpora."
+    # nobody of a target can have been heard: leaky arms would be the others again
+    arms = tuple(a for a in chosen_arms(names) if a.source != LEAKY)
+    if not arms:
+        raise EmodiffError("across corpora no generator can have heard a test speaker; name other "
+                           "arms than leaky ones for chapter 05.")
+    return arms

@@ -49,11 +49,13 @@ def arm_difference(
     arm: str = "real + synthetic",  # the arm that the claim is about
     against: str = "real",  # the control, or CHANCE
     measure: str = "UAR",  # or 'lowest recall'
+    resamples: int = 1000,  # of the speakers
 ) -> dict[str, Any]:  # arm, against, measure, gain in points, low, high, p, detectable ...
     "How much better an arm is than another; 0 speakers where one of the two was not run."
     if {arm, against} - {CHANCE} - set(predictions["arm"]):
         return _difference(arm, against, measure, interval_of(np.nan, np.nan, 1, 0))
-    return _difference(arm, against, measure, estimate_gain(predictions, arm, against, measure))
+    found = estimate_gain(predictions, arm, against, measure, resamples)
+    return _difference(arm, against, measure, found)
 
 # %% ../../nbs/04_recognition/10_claims.ipynb #22a10002
 def signed_points(value: float) -> str:
@@ -121,7 +123,11 @@ def hardest_difference(
     found = [own, *(d for d in others if d["speakers"])]
     if not own["speakers"]:
         return own
-    hardest = min(found, key=lambda d: d["gain"] if np.isnan(own["low"]) else d["low"])
+    # over too few speakers for an interval nothing is sure: not that it holds, nor that it fails
+    unsure = [d for d in found if np.isnan(d["low"])]
+    if unsure:
+        return {**min(unsure, key=lambda d: d["gain"]), "p": np.nan}
+    hardest = min(found, key=lambda d: d["low"])
     every = [d["p"] for d in found]
     p = max(every) if hardest["gain"] > 0 else min(1.0, len(every) * hardest["p"])
     return {**hardest, "p": p}
@@ -175,9 +181,10 @@ def _sentence(row: dict[str, Any]) -> str:
 def claims_table(
     predictions: pd.DataFrame,  # from run_plan
     claims: Iterable[tuple[str, ...]],  # claim, section or '', then `arm_difference`'s arguments
+    resamples: int = 1000,  # of the speakers
 ) -> pd.DataFrame:  # from `judge`
     "Claims about arms, judged as one table."
-    return judge((claim, section, arm_difference(predictions, *arms))
+    return judge((claim, section, arm_difference(predictions, *arms, resamples=resamples))
                  for claim, section, *arms in claims)
 
 # %% ../../nbs/04_recognition/10_claims.ipynb #b10c6d0c

@@ -175,8 +175,12 @@ def save_evidence(
             "arm_names": [arm.name for arm in experiment.arms],
             "share": chapter.settings.protocol.share,
             "resamples": chapter.settings.protocol.resamples}
-    arrays = {k: v for k, v in (_read_arrays(path) if path.exists() else {}).items()
-              if not k.startswith(f"{kind}.")}
+    try:
+        before = _read_arrays(path) if path.exists() else {}
+    except EmodiffError as e:
+        print(f"{e} It is written anew, with this chapter only.")
+        before = {}
+    arrays = {k: v for k, v in before.items() if not k.startswith(f"{kind}.")}
     arrays[f"{kind}.chapter"] = np.frombuffer(json.dumps(said).encode(), np.uint8)
     for judge, predictions in judges.items():
         arrays |= {f"{kind}.{judge}.{k}": array for k, array in _pack(predictions).items()}

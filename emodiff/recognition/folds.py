@@ -69,7 +69,7 @@ def loso_folds(
         if validate:
             # from the test speakers' own group: the fold's generator never saw them either
             mates = [n for n in others if groups[n] == group] or others
-            count = min(settings.validation_speakers, len(mates))
+            count = min(settings.validation_speakers, len(mates), len(others) - 1)
             held = list(rng_for("validation speakers", seed, name).permutation(mates)[:count])
         folds.append(Fold(name, group,
                           np.flatnonzero(np.isin(speakers, [n for n in others if n not in held])),

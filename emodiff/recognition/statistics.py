@@ -164,13 +164,18 @@ def shared_variance(
         return v2, v2, 1.0
     away = parts - parts.mean(-2, keepdims=True)
     each = np.stack([away[..., draws == k, :].sum(-2) for k in names], -2) / parts.shape[-2]
-    factor, v12, sizes = len(names) / (len(names) - 1), v2, np.zeros(0)
+    # K / (K - 1) for K draws of w = 1 / K of the seeds each
+    w = np.array([(draws == k).mean() for k in names])
+    q = (w ** 2).sum()
+    factor = len(names) / (len(names) - 1) if np.ptp(w) == 0 else q / (
+        w ** 2 * (1 - 2 * w + q)).sum()
+    v12, sizes = v2, np.zeros(0)
     for block in np.unique(blocks):
         own = each[..., blocks == block]
         n, rest = own.shape[-1], own - own.mean(-1, keepdims=True)
-        # V2 = K / (K - 1) sum over draws of (sum over speakers)^2
+        # V2 = q / sum w^2 (1 - 2 w + q) times the sum over draws of (sum over speakers)^2
         mine = factor * (own.sum(-1) ** 2).sum(-1)
-        # V12 = K / (K - 1) n / (n - 1) sum over draws and speakers of rest^2; alone, all is noise
+        # V12 = the same times n / (n - 1) sum over draws and speakers of rest^2; alone, all is noise
         noise = factor * n / (n - 1) * (rest ** 2).sum((-1, -2)) if n > 1 else mine
         v2, v12, sizes = v2 + mine, v12 + noise, np.append(sizes, float(n**2))
     return v2, v12, float((len(names) - 1) * sizes.sum() ** 2 / (sizes ** 2).sum())
