@@ -3,9 +3,11 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from emodiff.app.reproduce import ChapterTask, plan_chapters, run_chapters
+from emodiff.base.chapter import save_table
 from emodiff.base.core import EmodiffError, _writer, write_json
 
 PARAMETERS = 'preset: str = "demo"\ncorpora_dir: str = ""\nout_dir: str = ""\nseeds: int = 0\n'
@@ -118,6 +120,7 @@ def test_a_damaged_run_json_is_one_sentence(tmp_path: Path, text: str) -> None:
     from emodiff.pages.results import results_md
 
     (tmp_path / "run.json").write_text(text, "utf-8")
+    save_table(pd.DataFrame({"a": [1]}), "table1_mad", tmp_path)
     with pytest.raises(EmodiffError, match="run.json is no record of chapters"):
         results_md(tmp_path)
 

@@ -117,6 +117,18 @@ def test_chapter_04_cites_the_committed_tables() -> None:
     leaky = estimate_gain(read_evidence(root / "figures/open")["within"].of("within"),
                           "real + synthetic (leaky)")
     assert f"{leaky.value:+.1f} points [{leaky.low:+.1f}, {leaky.high:+.1f}]" in text
+    sides = [read_evidence(root / f"figures/{name}")["within"] for name in ("open", "open-LOSO")]
+    real, both, speed, leaky_arm = ("real", "real + synthetic", "real + speed",
+                                    "real + synthetic (leaky)")
+    for name, arm, control in ((f"{both} minus {real}", both, real),
+                               (f"{both} minus {speed}", both, speed),
+                               (f"{speed} minus {real}", speed, real),
+                               (f"{leaky_arm} minus {real}", leaky_arm, real),
+                               ("leaky minus clean", leaky_arm, both)):
+        found = [estimate_gain(rows, arm, control) for e in sides
+                 for rows in (e.of("within"), e.judged_of("within")["linear"])]
+        shown = [f"{g.value:+.1f} [{g.low:+.1f}, {g.high:+.1f}]" for g in found]
+        assert f"| {name} | {shown[0]} / {shown[1]} | {shown[2]} / {shown[3]} |" in text
     row = claims.loc["does it add to speed perturbation"]
     assert f"{-row['gain']:.1f} points away [{-row['high']:.1f}, {-row['low']:.1f}]" in text
 

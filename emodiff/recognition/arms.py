@@ -59,8 +59,8 @@ EVERY_ARM = (*ARMS,
 # %% ../../nbs/04_recognition/04_arms.ipynb #2b7e2102
 LEAKY_ARMS = tuple(Arm(f"{name} ({LEAKY})", f"IDDPM, {LEAKY}", *_PLAIN[name], source=LEAKY)
                    for name in ("synthetic", "real + synthetic"))
-LEAK_NOTE = ("In arms marked (leaky) every generator heard everybody, the test speakers too, as the "
-             "paper's text reads.")  # for captions
+LEAK_NOTE = ("In arms marked (leaky) every generator heard everybody, the test speakers too, as "
+             "the paper's text reads.")  # for captions
 
 # %% ../../nbs/04_recognition/04_arms.ipynb #2b7e2103
 def says_leaky(

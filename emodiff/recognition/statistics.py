@@ -175,7 +175,7 @@ def shared_variance(
         n, rest = own.shape[-1], own - own.mean(-1, keepdims=True)
         # V2 = q / sum w^2 (1 - 2 w + q) times the sum over draws of (sum over speakers)^2
         mine = factor * (own.sum(-1) ** 2).sum(-1)
-        # V12 = the same times n / (n - 1) sum over draws and speakers of rest^2; alone, all is noise
+        # V12 = that times n / (n - 1) sum over draws and speakers of rest^2; alone, all is noise
         noise = factor * n / (n - 1) * (rest ** 2).sum((-1, -2)) if n > 1 else mine
         v2, v12, sizes = v2 + mine, v12 + noise, np.append(sizes, float(n**2))
     return v2, v12, float((len(names) - 1) * sizes.sum() ** 2 / (sizes ** 2).sum())
