@@ -136,3 +136,14 @@ def test_damaged_claims_are_one_sentence(tmp_path: Path, cell: str) -> None:
     (tmp_path / "table2_claims.csv").write_text("\n".join(lines), "utf-8")
     with pytest.raises(EmodiffError, match="table2_claims.csv cannot be read as claims"):
         results_md(tmp_path)
+
+
+def test_results_among_the_corpora_do_not_count_as_corpora(tmp_path: Path) -> None:
+    from emodiff.app.reproduce import _corpora_files
+
+    (tmp_path / "EmoDB").mkdir()
+    (tmp_path / "EmoDB" / "a.wav").write_bytes(b"1")
+    (tmp_path / "results").mkdir()
+    before = _corpora_files(str(tmp_path), tmp_path / "results")
+    (tmp_path / "results" / "table1_mad.csv").write_text("a")
+    assert _corpora_files(str(tmp_path), tmp_path / "results") == before == [("EmoDB/a.wav", 1)]

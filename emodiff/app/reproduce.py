@@ -101,11 +101,15 @@ def _package_code() -> str:
     return digest([code_version(*names), digest(folder / "targets.csv")])
 
 # %% ../../nbs/10_app/00_reproduce.ipynb #4376730c
-def _corpora_files(corpora_dir: str) -> list[tuple[str, int]]:
+def _corpora_files(
+    corpora_dir: str,
+    out: Path,  # whole; results that lie among the corpora are none of theirs
+) -> list[tuple[str, int]]:
     "Names and sizes of everything below the corpora's folder: changes when a clip does."
     root = corpora_folder(corpora_dir)
     return [] if root is None else sorted((p.relative_to(root).as_posix(), p.stat().st_size)
-                                          for p in root.rglob("*") if p.is_file())
+                                          for p in root.rglob("*")
+                                          if p.is_file() and out not in p.parents)
 
 # %% ../../nbs/10_app/00_reproduce.ipynb #dc5b5e54
 @dataclass(frozen=True)
@@ -190,10 +194,10 @@ def plan_chapters(
     known = {name for c in chosen for name in _defaults(nbs / f"{c}.ipynb")}
     for name in given:
         one_of(f"parameter of {', '.join(chosen)}", name, sorted(known))
-    out = given.get("out_dir") or figures_dir(given.get("preset", "demo"))
-    base = [_package_code(), versions(), _corpora_files(given.get("corpora_dir", ""))]
-    return [_chapter_task(nbs / f"{c}.ipynb", given, base, Path(out).expanduser().resolve(), force)
-            for c in chosen]
+    out = Path(given.get("out_dir") or figures_dir(given.get("preset", "demo")))
+    out = out.expanduser().resolve()
+    base = [_package_code(), versions(), _corpora_files(given.get("corpora_dir", ""), out)]
+    return [_chapter_task(nbs / f"{c}.ipynb", given, base, out, force) for c in chosen]
 
 # %% ../../nbs/10_app/00_reproduce.ipynb #2aa72104
 _COSTS = {"smoke": "1 to 2 minutes on 2 cores",
