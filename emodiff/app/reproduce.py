@@ -201,7 +201,7 @@ def plan_chapters(
 
 # %% ../../nbs/10_app/00_reproduce.ipynb #2aa72104
 _COSTS = {"smoke": "1 to 2 minutes on 2 cores",
-          "demo": "about 5 minutes on 2 cores with bf16, 12 without",
+          "demo": "5 to 12 minutes on 2 cores",
           "open": "hours on 2 cores, less on a GPU", "paper": "days on a GPU"}
 
 
