@@ -68,8 +68,8 @@ def _save_claims(
     return judged
 
 # %% ../../nbs/09_pages/05_result_tables.ipynb #2b7e2331
-_DOUBT = ("the 95 % interval, over speakers, seeds and, where there are several per group, "
-          "generators")
+_DOUBT = ("the 95 % interval, over speakers and, where there are several, over seeds and over "
+          "generators of a group")  # one seed's luck is not counted
 _SHAPE = f"mean ± standard deviation over seeds, and in brackets {_DOUBT}"  # of `paper_shape`
 _COLUMNS = (f"uar: mean over seeds; sd: standard deviation over seeds; low, high: {_DOUBT}; "
             "linear: the same by the linear judge")
