@@ -59,8 +59,11 @@ def test_a_chapter_is_run_when_its_results_may_change(nbs: Path) -> None:
     assert task(nbs).reason == "table1_x.csv is missing"
     half = results.parent / f".fig1-{_writer(2**22 - 1)}.abcdefgh.png"  # of a process long dead
     half.touch()
+    stale, record = results.parent / "table2_x.csv", json.loads(task(nbs).record.read_text())
+    stale.write_text("x\n9\n")  # the last run made it, this one does not
+    write_json(task(nbs).record, record | {"made": {**record["made"], stale.name: ""}})
     run_chapters([task(nbs)])
-    assert not half.exists()
+    assert not half.exists() and not stale.exists()
     assert (results.read_bytes(), table.read_bytes()) == first  # the same bytes
     write_chapter(nbs, BODY + "# a comment is code too, to a notebook")
     assert "have changed" in task(nbs).reason

@@ -188,10 +188,11 @@ def _leaky_pairs(e: Evidence) -> dict[str, tuple[str, str]]:  # question -> leak
 # %% ../../nbs/09_pages/05_result_tables.ipynb #2b7e2333
 def _leak_row(
     what: str,  # what is compared
+    arm: str,  # the leaky one
     sides: dict[str, Estimate],  # 'leaky', 'clean' and their 'difference'
 ) -> dict[str, Any]:
     "A row of the table of leaks: numbers and intervals."
-    row: dict[str, Any] = {"what": what}
+    row: dict[str, Any] = {"what": what, "arm": arm}
     for name, found in sides.items():
         row |= {name: found.value, f"{name} low": found.low, f"{name} high": found.high}
     return row | {"p": sides["difference"].p}
@@ -206,15 +207,15 @@ def leak_table(e: Evidence, out: Path) -> pd.DataFrame:  # empty where no leaky 
         alone = {name: arm_estimate(counts[arm], None, "UAR", e.resamples,
                                     [c for other, c in counts.items() if other != arm])
                  for name, arm in zip(("leaky", "clean"), pair, strict=True)}
-        lines.append(_leak_row(f"UAR (%) of {pair[1]}", alone | difference))
+        lines.append(_leak_row(f"UAR (%) of {pair[1]}", pair[0], alone | difference))
         if pair[1] == "real + synthetic" and "real" in counts:
             gains = {name: estimate_gain(counts, arm, resamples=e.resamples)
                      for name, arm in zip(("leaky", "clean"), pair, strict=True)}
-            lines.append(_leak_row("gain over real (points)", gains | difference))
+            lines.append(_leak_row("gain over real (points)", pair[0], gains | difference))
     table = pd.DataFrame(lines)
     if len(table):
         _save(e, out, "table2_leak", table, f"What a leak is worth, {e.source}: leaky minus clean. "
-              f"low, high: {_DOUBT}. {LEAK_NOTE}")
+              f"low, high: {_DOUBT}.")
     return table
 
 # %% ../../nbs/09_pages/05_result_tables.ipynb #2b7e2322
