@@ -147,7 +147,7 @@ def reproduce_command(
                                         "preset's (04).")] = 0,
     fold_speakers: Annotated[int, typer.Option(help="Test speakers per fold, 1: leave one speaker "
                                                "out; 0: the preset's (04).")] = 0,
-    generators: Annotated[int, typer.Option(help="Per group; 0: the preset's (04).")] = 0,
+    generators: Annotated[int, typer.Option(help="Per group; 0: the preset's.")] = 0,
     gans: Annotated[str, typer.Option(help="GANs of Table 1, with commas; all; none.")] = "",
     vocoder: Vocoder = "",
     device: Device = "auto",
