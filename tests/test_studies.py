@@ -44,11 +44,11 @@ def test_a_search_that_leaks_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     import pandas as pd
 
     from emodiff.base.core import EmodiffError
-    from emodiff.studies.search import _no_leak
+    from emodiff.studies.search import stop_at_leak
 
-    _no_leak(pd.DataFrame())
+    stop_at_leak(pd.DataFrame())
     with pytest.raises(EmodiffError, match="the search leaks"):
-        _no_leak(pd.DataFrame([{"cell": 0, "rule": "speaker"}]))
+        stop_at_leak(pd.DataFrame([{"cell": 0, "rule": "speaker"}]))
 
 
 def test_the_chapter_cites_the_committed_table_of_recognisers() -> None:
