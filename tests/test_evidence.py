@@ -195,6 +195,24 @@ def test_a_judge_that_one_corpus_lacks_is_not_compared(tmp_path: Path) -> None:
     assert verdicts["does synthetic data help, over all corpora (linear judge)"] == "not compared"
 
 
+@pytest.mark.parametrize("old, new", [(b'"real"', b'"rael"'), (b'"seed"', b'"sead"'),
+                                     (b'"angry"', b'"angra"'),
+                                     (b'"resamples": 1', b'"resamples": -')])
+def test_predictions_that_read_well_but_are_wrong_are_one_sentence(
+        folder: Path, tmp_path: Path, old: bytes, new: bytes) -> None:
+    copy = shutil.copytree(folder, tmp_path / folder.name)
+    with np.load(copy / "predictions.npz") as found:
+        arrays = {name: found[name] for name in found.files}
+    for name, array in arrays.items():
+        if array.dtype == np.uint8:  # names, as JSON
+            arrays[name] = np.frombuffer(array.tobytes().replace(old, new), np.uint8)
+    np.savez(copy / "predictions.npz", **arrays)
+    try:
+        assert recheck(copy).faults
+    except EmodiffError as error:
+        assert "predictions.npz" in str(error) and "run its chapters again" in str(error)
+
+
 def test_a_damaged_file_of_predictions_is_one_sentence(tmp_path: Path) -> None:
     folder = made_up_results(tmp_path / "A", "A")
     whole, refused = (folder / "predictions.npz").read_bytes(), 0

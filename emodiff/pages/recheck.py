@@ -69,9 +69,15 @@ def _make_again(
     "Fill a copy of a folder: its tables made again, everything else as it is."
     evidence = read_evidence(out)
     copy.mkdir(parents=True)
-    for kind, e in evidence.items():
-        for make in RESULT_TABLES[kind]:
-            make(e, copy)
+    try:
+        for kind, e in evidence.items():
+            for make in RESULT_TABLES[kind]:
+                make(e, copy)
+    except (EmodiffError, ArithmeticError, AttributeError, LookupError, TypeError,
+            ValueError) as error:
+        raise EmodiffError(f"{out / PREDICTIONS} can be read, but no tables can be made from it "
+                           f"({type(error).__name__}: {error}); restore it, or run its chapters again."
+                           ) from error
     if folders := _pooled_folders(out):
         pool_tables(read_corpora(folders), copy)
     made = {p.name for p in copy.iterdir()}
