@@ -76,8 +76,8 @@ def _make_again(
     except (EmodiffError, ArithmeticError, AttributeError, LookupError, TypeError,
             ValueError) as error:
         raise EmodiffError(f"{out / PREDICTIONS} can be read, but no tables can be made from it "
-                           f"({type(error).__name__}: {error}); restore it, or run its chapters again."
-                           ) from error
+                           f"({type(error).__name__}: {error}); restore it, or run its chapters "
+                           "again.") from error
     if folders := _pooled_folders(out):
         pool_tables(read_corpora(folders), copy)
     made = {p.name for p in copy.iterdir()}
