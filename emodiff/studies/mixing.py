@@ -19,8 +19,10 @@ import torch
 import torch.nn.functional as F
 
 from ..base.cache import Run, cached_run
-from ..base.core import atomic, digest, progress, rng_for, seed_for, torch_threads
-from ..base.settings import Classifier, Settings, to_dict
+from ..base.core import atomic, progress, rng_for, seed_for, torch_threads
+from ..base.settings import Classifier, Settings, replace, to_dict
+from ..base.workers import worker_backend
+from ..generator.checkpoints import segments_digest
 from ..recognition.audit import leak_audit
 from ..recognition.cells import CELL_CODE, Cell
 from emodiff.recognition.classifier import (
@@ -34,6 +36,7 @@ from emodiff.recognition.classifier import (
 )
 from ..recognition.linear import linear_predictions
 from ..recognition.pools import numbered
+from ..recognition.statistics import summarise
 from ..speech.segments import Segments, concat, labels_of
 from emodiff.studies.search import (
     CONTROL,
@@ -68,7 +71,7 @@ def _mixed_batches(
     speech: Segments,  # real, then synthetic
     real: int,  # how many are real
     mixing: Mixing,
-    settings: Classifier,  # batch, steps and label smoothing
+    settings: Classifier,  # batch, steps (above 0) and label smoothing
     seed: int = 0,
 ) -> Iterator[Batch]:  # as many as there are steps
     "Batches of real and synthetic speech, and the labels times their weights."
@@ -77,10 +80,13 @@ def _mixed_batches(
     one_hot = F.one_hot(torch.from_numpy(labels_of(speech)), len(speech.emotions)).float()
     target = one_hot.lerp(torch.full_like(one_hot, 1 / one_hot.shape[1]), settings.label_smoothing)
     target[real:] *= mixing.weight  # w_i y_i
+    target /= (real + mixing.weight * (len(speech) - real)) / len(speech)
     every = np.arange(len(speech))
     turns = [every[:real], every[real:]] if mixing.apart and real < len(speech) else [every]
-    each = [like_length_batches(frames[rows], settings.batch, -(-settings.steps // len(turns)),
-                                rng_for("mixing", seed, i)) for i, rows in enumerate(turns)]
+    steps = -(-settings.steps // len(turns))
+    each = [like_length_batches(frames[rows], settings.batch, steps,
+                                rng_for("classifier batches", seed, *[i] * (len(turns) > 1)))
+            for i, rows in enumerate(turns)]
     for step in range(settings.steps):
         turn = step % len(turns)
         rows = turns[turn][next(each[turn])]
@@ -100,7 +106,6 @@ def measure_statistics(
     order = rng_for("statistics").permutation(len(speech))
     for k, rows in enumerate(np.array_split(order, max(1, len(speech) // batch)), 1):
         for norm in norms:
-            # m_k = m_(k-1) + (x_k - m_(k-1)) / k
             norm.train().momentum = 1 / k
         part = speech.take(rows)
         net(torch.from_numpy(np.asarray(part.mels, np.float32)),
@@ -114,15 +119,16 @@ def train_mixed(
     real: Segments,
     synthetic: Segments | None,  # with the labels that were asked for; None: none
     mixing: Mixing,
-    settings: Classifier,  # its steps are taken whatever the speech; above 0
+    settings: Classifier,  # as many steps as real speech alone would take
     seed: int = 0,
 ) -> CnnBlstm:  # in eval mode, on the CPU
     "Train a recogniser on real and synthetic speech in one way."
+    steps = settings.steps or settings.epochs * -(-len(real) // settings.batch)
+    settings = replace(settings, steps=steps)
     speech = real if synthetic is None else concat([real, synthetic])
     feed = _mixed_batches(speech, len(real), mixing, settings, seed)
     net = train_classifier(speech, settings, seed, transform=lambda batch, rng: next(feed))
-    if mixing.apart:
-        measure_statistics(net, real, settings.batch)
+    measure_statistics(net, real if mixing.apart else speech, settings.batch)
     return net
 
 # %% ../../nbs/06_studies/10_mixing.ipynb #7d3a1013
@@ -141,7 +147,7 @@ def missing_rows(
     real: Segments,  # of a fold
     pool: Segments,  # synthetic
 ) -> np.ndarray:  # row numbers in the pool, ascending
-    "The synthetic segments that make the emotions equally frequent, as far as the pool reaches."
+    "The synthetic segments that make the emotions equally frequent, with at most what was drawn."
     counts = np.bincount(labels_of(real), minlength=len(real.emotions))
     labels = labels_of(pool, real.emotions)
     rows = [np.flatnonzero(labels == e)[:counts.max() - n] for e, n in enumerate(counts)]
@@ -222,11 +228,11 @@ def _cached_mixing(
         with atomic(folder / "predictions.csv") as tmp:
             found.to_csv(tmp, index=False, float_format="%.6g", lineterminator="\n")
 
-    speech = [digest([digest(np.ascontiguousarray(s.mels)), digest(s.table["emotion"].to_list())])
-              for s in (real, *others, test)]
-    inputs: dict[str, Any] = {**cell.names(), "mixing": dataclasses.asdict(mixing),
-                              "speech": speech, "classifier": to_dict(settings)}
-    return cached_run("mixing", inputs, make, ["studies.mixing", *CELL_CODE])
+    inputs: dict[str, Any] = {
+        **cell.names(), "mixing": dataclasses.asdict(mixing), "classifier": to_dict(settings),
+        "speech": [segments_digest(s) for s in (real, *others, test)], "emotions": real.emotions}
+    code = "studies.mixing:_mixed_batches,measure_statistics,train_mixed,_tested"
+    return cached_run("mixing", inputs, make, [code, *CELL_CODE])
 
 # %% ../../nbs/06_studies/10_mixing.ipynb #7d3a101c
 def search_mixings(
@@ -239,35 +245,37 @@ def search_mixings(
     "Recognisers of each way on the folds of one speaker group."
     from joblib import Parallel, delayed
 
+    text = dict.fromkeys(["corpus", "speaker", "utterance", "emotion", "predicted"], str)
     mixings = tuple(mixings)
     trial = make_trial(real, [PRESET_RECIPE], settings, device, group)
     pools = {"real": real, **_mixing_pools(trial, mixings, settings, device, group)}
     cells = _mixing_cells(trial, mixings, pools, settings.protocol.seeds, group)
     stop_at_leak(leak_audit([cell for cell, _ in cells], pools))
-    jobs = max(1, min(settings.protocol.jobs, len(cells)))
-    work = Parallel(n_jobs=jobs, return_as="generator", batch_size=1)(
-        delayed(_cached_mixing)(cell, mixing, {name: pools[name] for name in
-                                               {"real", *cell.train}}, settings.classifier)
-        for cell, mixing in cells)
     parts = []
-    for (cell, _), run in zip(cells, progress(work, total=len(cells), desc="ways to mix",
-                                              unit="fit"), strict=True):
-        found = pd.read_csv(run.folder / "predictions.csv", dtype={"speaker": str})
-        parts.append(found.assign(**cell.names(), group=group, generator=cell.generator))
-    judged = [cell for cell, m in cells if m.weight == 1 and not m.apart]  # the others are alike
+    with worker_backend(replace(settings.protocol, cluster=""), len(cells)):
+        work = Parallel(return_as="generator", batch_size=1)(
+            delayed(_cached_mixing)(cell, mixing, {name: pools[name] for name in
+                                                   {"real", *cell.train}}, settings.classifier)
+            for cell, mixing in cells)
+        bar = progress(work, total=len(cells), desc="ways to mix", unit="fit")
+        for (cell, _), run in zip(cells, bar, strict=True):
+            found = pd.read_csv(run.folder / "predictions.csv", dtype=text, keep_default_na=False)
+            parts.append(found.assign(**cell.names(), group=group, generator=cell.generator))
+    # it was not given weights or statistics, and has chosen what was kept
+    judged = [cell for cell, m in cells if (m.weight, m.apart, m.keep) == (1, False, 1)]
     keys = ["arm", "fold", "seed", "corpus", "utterance"]
     linear = linear_predictions(judged, pools)[[*keys, "predicted"]]
     return pd.concat(parts, ignore_index=True).merge(
-        linear.rename(columns={"predicted": "linear_predicted"}), "left", on=keys)
+        linear.rename(columns={"predicted": "linear_predicted"}), "left", on=keys,
+        validate="one_to_one")
 
 # %% ../../nbs/06_studies/10_mixing.ipynb #7d3a1020
 def mixing_table(
     predictions: pd.DataFrame,  # from `search_mixings`
     settings: Settings,  # resamples
-) -> pd.DataFrame:  # `search_table`, and the recall of the rarest emotion in %
-    "What each way is worth, and what becomes of the rarest emotion."
-    rare = predictions["emotion"].value_counts().idxmin()
-    found = predictions[predictions["emotion"] == rare]
-    recall = 100 * (found["emotion"] == found["predicted"]).groupby(found["arm"]).mean()
-    table = search_table(predictions, settings)
-    return table.assign(**{f"recall of {rare} (%)": table["recipe"].map(recall)})
+) -> pd.DataFrame:  # `search_table`, with WAR and the recall of each emotion, in %
+    "What each way is worth."
+    beside = summarise(predictions, settings.protocol, CONTROL.name).rename(
+        columns={"arm": "recipe"})
+    columns = ["war", *(c for c in beside if c.startswith("recall_"))]
+    return search_table(predictions, settings).merge(beside[["recipe", *columns]], on="recipe")
