@@ -4,8 +4,8 @@
     python tests/gpu.py DIR --out OUT --rehearse              # every stage on the CPU, in seconds
 
 One process. Each stage has a guard of time, writes its CSV, JSON and PNG when it is done, and what
-goes wrong in one stage does not stop the next. Needs PyTorch, NumPy, pandas, scikit-learn and
-matplotlib; of emodiff only what runs on a bare machine.
+goes wrong in one stage does not stop the next. Needs PyTorch, NumPy, pandas, scikit-learn,
+matplotlib and pydantic; of emodiff only what runs on a bare machine.
 """
 import argparse
 import json
