@@ -57,13 +57,13 @@ MOST_BYTES = 300_000  # of a PNG in the repository
 
 
 def _png(figure: Any) -> bytes:
-    "A figure as PNG; in as many colours as fit into MOST_BYTES, at least 64."
+    "A figure as PNG; in as many colours as fit into MOST_BYTES, at least 48."
     from PIL import Image
 
     full = io.BytesIO()
     figure.savefig(full, format="png", dpi=150, metadata={"Software": None}, bbox_inches="tight")
     small = full
-    for colours in (256, 64):
+    for colours in (256, 64, 48):
         if small.tell() <= MOST_BYTES:
             break
         small, image = io.BytesIO(), Image.open(full).convert("RGB")
