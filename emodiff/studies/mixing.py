@@ -96,7 +96,7 @@ def _mixed_batches(
 @torch.no_grad()
 def measure_statistics(
     net: CnnBlstm,  # a trained recogniser; its running statistics change
-    speech: Segments,  # real
+    speech: Segments,  # what it was trained on, or a part of it
     batch: int = 32,  # segments at once
 ) -> None:
     "Set the statistics of batch normalisation to the means over batches of some speech."
@@ -238,7 +238,7 @@ def _cached_mixing(
 def search_mixings(
     real: Segments,  # a corpus
     mixings: Iterable[Mixing],  # the control first; all names different
-    settings: Settings,  # of the preset; classifier.steps above 0
+    settings: Settings,  # of the preset
     device: str = "cpu",  # of the generators: 'cpu' or 'cuda'
     group: int = 0,  # the speaker group whose folds are tested; 0 = development
 ) -> pd.DataFrame:  # predictions as of `search_recipes`; NaN where the linear judge has no such way
