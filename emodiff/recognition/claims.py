@@ -49,6 +49,7 @@ def arm_difference(
     arm: str = "real + synthetic",  # the arm that the claim is about
     against: str = "real",  # the control, or CHANCE
     measure: str = "UAR",  # or 'lowest recall'
+    *,
     resamples: int = 1000,  # of the speakers
 ) -> dict[str, Any]:  # arm, against, measure, gain in points, low, high, p, detectable ...
     "How much better an arm is than another; 0 speakers where one of the two was not run."
