@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from ..base.core import rng_for
+from ..base.core import EmodiffError, rng_for
 from ..base.settings import Features, Settings
 from ..recognition.audit import run_audited_plan
 from ..recognition.cells import Cell
@@ -50,6 +50,10 @@ def fill_plan(
     seed: int = 0,  # order of the prompts
 ) -> pd.DataFrame:  # as of `plan_from`
     "Prompts for the segments that are missing of each emotion."
+    lost = [e for e, n in missing.items() if n and e not in set(heard["emotion"])]
+    if lost:
+        raise EmodiffError(f"no utterance of {lost[0]} is left for the generator to hear; keep a "
+                           "larger share.")
     parts = [plan_from(heard[heard["emotion"] == emotion], n, seed)
              for emotion, n in missing.items() if n]
     plan = pd.concat(parts, ignore_index=True)
