@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PEERS', 'STARTS', 'race', 'ratios', 'machine', 'fresh_home', 'RaceWork', 'stubbed', 'diffusion_races',
-           'loop_overhead', 'time_samplers', 'mel_race', 'prepare_race', 'matrix_rate', 'denoiser_rates',
+           'loop_overhead', 'noise_race', 'time_samplers', 'mel_race', 'prepare_race', 'matrix_rate', 'denoiser_rates',
            'sampling_speed', 'operations', 'fit_race', 'plan_race', 'run_costs', 'suite_costs', 'generator_race',
            'sampling_race', 'kernel_race', 'step_profile', 'startup_race', 'compiled_race', 'before_and_after',
            'step_size', 'paper_costs', 'preset_costs', 'against_targets']
@@ -12,6 +12,7 @@ __all__ = ['PEERS', 'STARTS', 'race', 'ratios', 'machine', 'fresh_home', 'RaceWo
 # %% ../../nbs/06_studies/02_peers.ipynb #77d7fb11
 import contextlib
 import importlib.util
+import itertools
 import json
 import os
 import subprocess
@@ -44,6 +45,7 @@ from emodiff.base.core import (
 )
 from emodiff.base.settings import (
     EMOTIONS,
+    GANS,
     Classifier,
     Features,
     Sampling,
@@ -63,7 +65,7 @@ from emodiff.generator.sampling import (
     walk_chain,
 )
 from ..generator.training import train_generator
-from ..recognition.arms import ARMS, chosen_arms
+from ..recognition.arms import ARMS, LEAKY, chosen_arms
 from ..recognition.cells import within_cells
 from ..recognition.classifier import CnnBlstm, train_classifier
 from ..recognition.folds import loso_folds
@@ -393,6 +395,38 @@ def loop_overhead(
         low=("ratio", lambda r: r.quantile(0.25)), high=("ratio", lambda r: r.quantile(0.75)))
     found = found.rename(columns={"middle": "x its own passes", "low": "25 %", "high": "75 %"})
     return found.loc[list(entries)].reset_index()
+
+# %% ../../nbs/06_studies/02_peers.ipynb #5bec9e02
+def noise_race(
+    steps: int,  # of a sampling run
+    batch: int = 16,  # samples
+) -> dict[str, Callable[[], Any]]:  # for `race`
+    "The noise of a sampling run, each sample (80, 256), drawn in several ways on the CPU."
+    own, ahead = SampleNoise(range(batch), (80, 256)), torch.empty(batch, steps, 80, 256)
+    one, buffer = torch.Generator().manual_seed(0), torch.empty(batch, 80, 256)
+
+    def in_one_call() -> None:
+        "All steps of a sample at once, by its own generator."
+        for row, generator in zip(ahead, own.generators, strict=True):
+            row.normal_(generator=generator)
+
+    def by_numpy(bits: Any) -> Callable[[], None]:
+        "By a generator of NumPy for every sample."
+        each = [np.random.Generator(bits(seed)) for seed in range(batch)]
+
+        def draw() -> None:
+            "Every step of every sample."
+            for _, (row, generator) in itertools.product(range(steps), zip(
+                    buffer.numpy(), each, strict=True)):
+                generator.standard_normal(out=row, dtype=np.float32)
+
+        return draw
+
+    return {"emodiff": lambda: [own() for _ in range(steps)], "all steps in one call": in_one_call,
+            "one generator for the batch": lambda: [buffer.normal_(generator=one)
+                                                    for _ in range(steps)],
+            "NumPy's Philox": by_numpy(np.random.Philox),
+            "NumPy's SFC64": by_numpy(np.random.SFC64)}
 
 # %% ../../nbs/06_studies/02_peers.ipynb #7ad0c3f9
 def time_samplers(
@@ -844,12 +878,16 @@ def preset_costs(
 ) -> pd.DataFrame:  # stage, hours
     "Hours of every arm within and across corpora on this machine, from two measured rates."
     t, p, cores = settings.training, settings.protocol, os.cpu_count() or 1
-    folds, arms = speakers // p.fold_speakers, len(chosen_arms(p.arms))
+    chosen, folds = chosen_arms(p.arms), speakers // p.fold_speakers
+    arms, sources = len(chosen), {arm.source for arm in chosen}
     runs = folds * p.seeds * (arms + len(p.shares)) + p.seeds * (arms + 12 * len(p.adaptation))
-    generators = p.groups * t.steps * step / 3600 / min(p.groups, cores)
+    # one per group, and a leaky one for all of them; side by side, one per core
+    ours = p.generators * (p.groups + (LEAKY in sources))
+    gans = p.generators * p.groups * len(sources & set(GANS))
+    each = t.steps * step / 3600 / cores
     return pd.DataFrame([
-        ("generators", generators),
-        ("GANs, three, at about half a step's cost", 1.5 * generators),
+        (f"{ours} generators", ours * each),
+        (f"{gans} GANs, at about 0.8 of a step's cost", 0.8 * gans * each),
         (f"{runs} recognisers", runs * fit_step * settings.classifier.steps / 3600 / cores)],
         columns=["stage", "hours"])
 
