@@ -175,7 +175,8 @@ def plot_sampling_ways(table: pd.DataFrame) -> Any:  # from `judge_ways`; a matp
     "Fidelity, liveliness and score, a row per way; lines: unheard real speech."
     import matplotlib.pyplot as plt
 
-    panels = [c for c in (FIDELITY, EGEMAPS, "liveliness", "score") if c in table]
+    panels = [c for c in (FIDELITY, EGEMAPS, "liveliness", "variety", "score")
+              if c in table]
     ways, level = table[1:], table.iloc[0]
     figure, axes = plt.subplots(1, len(panels), sharey=True, layout="constrained",
                                 figsize=(1.6 * len(panels) + 2.4, 0.2 * len(ways) + 0.8))
