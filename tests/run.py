@@ -37,8 +37,8 @@ ENV = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "HF_H
 PRELOAD = ["tests.preloaded"]  # imported once, in a process from which those of the tests fork
 SOUND = ("08_vocoder", "test_vocoder", "test_front")  # what asks how Griffin-Lim sounds
 # the chapters but 08, and the notebooks that ask nothing about the run cache itself
-SHARING = (r"nbs/(0[3-79]_\w+|04_recognition/1[14]_\w+|06_studies/0[013-9]_\w+|07_augment/\w+|"
-           r"09_pages/04_\w+)\.ipynb")
+SHARING = (r"nbs/(0[3-79]_\w+|04_recognition/1[14]_\w+|06_studies/(0[013-9]|1\d)_\w+|"
+           r"07_augment/\w+|09_pages/04_\w+)\.ipynb")
 
 
 @dataclass
