@@ -212,6 +212,19 @@ def test_predictions_that_read_well_but_are_wrong_are_one_sentence(
         recheck(copy)
 
 
+@pytest.mark.parametrize("name, text", [
+    ("RESULTS.md", b"\xff"), ("run.json", b'{"parameters": []}'), ("table2_claims.csv", b"\xff")])
+def test_a_damaged_text_beside_the_predictions_is_one_sentence(
+        tmp_path: Path, name: str, text: bytes) -> None:
+    folder = made_up_results(tmp_path / "A", "A")
+    (folder / "RESULTS.md").write_text("# Results\n")
+    (folder / name).write_bytes(text)
+    try:
+        assert recheck(folder).faults
+    except EmodiffError as error:
+        assert str(folder) in str(error) and "chapters again" in str(error)
+
+
 def test_a_damaged_file_of_predictions_is_one_sentence(tmp_path: Path) -> None:
     folder = made_up_results(tmp_path / "A", "A")
     whole, refused = (folder / "predictions.npz").read_bytes(), 0

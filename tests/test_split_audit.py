@@ -177,3 +177,25 @@ def test_recorded_speech(home: Path, shared: Path, tmp_path: Path) -> None:
     found = audit_split(read_split(tmp_path / "speaker.csv"), jobs=1)
     assert found.leaks["kind"].to_list() == ["copy", "copy"]
     assert set(found.leaks["second"]) == {"fast.flac", "later.flac"}
+
+
+@pytest.mark.parametrize("flag", ["True", "1", "1.0", "yes", "y", "T"])
+def test_a_synthetic_row_is_known_however_it_is_marked(corpus: Path, flag: str) -> None:
+    header = "file,speaker,split,synthetic,source"
+    split = table(corpus, f"4.wav,z,test,{flag},0.wav", header=header)
+    found = audit_split(read_split(split), sound=False)
+    assert "0.wav" in "".join(found.leaks["what"])
+
+
+def test_a_mark_that_is_neither_yes_nor_no_is_counted(corpus: Path) -> None:
+    header = "file,speaker,split,synthetic,source"
+    split = read_split(table(corpus, "same.wav,z,test,ja,0.wav", header=header))
+    assert len(split.rejected) == 1
+    assert split.rejected[0]["fault"] == "synthetic 'ja' is neither yes nor no"
+
+
+def test_the_list_does_not_take_the_place_of_the_table(corpus: Path) -> None:
+    split = table(corpus)
+    before = split.read_bytes()
+    found = CliRunner().invoke(app, ["audit", str(split), "--no-sound", "-o", str(split)])
+    assert "name another file" in str(found.exception) and split.read_bytes() == before

@@ -206,7 +206,13 @@ def recheck_command(
 
     faults = 0
     for folder in folders:
-        found = recheck(folder)
+        try:
+            found = recheck(folder)
+        except EmodiffError as error:  # the other folders are looked at all the same
+            print(f"{folder}: 1 difference")
+            print(f"  {error}")
+            faults += 1
+            continue
         print(f"{folder}: " + (f"skipped, as {found.skipped}" if found.skipped else
               f"{counted(len(found.made), 'file')} made again from {counted(found.runs, 'run')}, "
               f"{counted(len(found.faults), 'difference')}; not made again: "
@@ -344,7 +350,9 @@ def train_command(
          f"{settings.denoiser.channels} channels, on {pick_device(device)}")
     if dry_run:
         return _say(f"the generator would go to {out}")
-    _say(train_generator(given, settings, out, pick_device(device), seed))
+    first = os.environ.get("RANK", "0") == "0"  # the folder is locked once for all processes
+    with sole_writer(out) if first else contextlib.nullcontext():
+        _say(train_generator(given, settings, out, pick_device(device), seed))
 
 # %% ../../nbs/10_app/02_cli.ipynb #4d0b7f03
 _CHARACTERS = 15  # of text in a second of speech, about
@@ -607,6 +615,8 @@ def audit_command(
     if out:
         one_of("ending of a report", Path(out).suffix, [".html", ".csv"])
         _check_out(out)
+        if Path(out).expanduser().absolute() == Path(table).expanduser().absolute():
+            raise EmodiffError(f"the list would take the place of {table}; name another file.")
     split = read_split(table, root or None, encoding)
     if dry_run:
         return print(f"{split.count()} would be compared")

@@ -133,7 +133,7 @@ def _read_record(path: Path) -> dict[str, Any] | None:
     try:
         record = json.loads(path.read_text("utf-8"))
         return record if {"key", "made", "seconds"} <= set(record) else None
-    except (OSError, ValueError):
+    except (OSError, TypeError, ValueError):
         return None
 
 # %% ../../nbs/10_app/00_reproduce.ipynb #baf02f2a

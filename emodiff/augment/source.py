@@ -27,7 +27,7 @@ from emodiff.base.settings import (
 from ..speech.corpora import counted, printable
 from ..speech.segments import Segments, drop_repeats, prepare
 from ..speech.standins import load_corpus
-from ..speech.tables import check_emotions, read_labelled, write_csv
+from ..speech.tables import as_flag, check_emotions, read_labelled, write_csv
 
 # %% ../../nbs/07_augment/00_source.ipynb #c2380abb
 def standin_csv(
@@ -99,7 +99,11 @@ def read_speech(
     old = np.zeros(len(manifest), bool)
     if "synthetic" in extra:
         marks = extra.pop("synthetic")
-        old = marks.str.lower().isin(["true", "1", "yes"]).to_numpy()
+        try:
+            old = marks.map(as_flag).to_numpy(bool)
+        except ValueError as error:
+            raise EmodiffError(f"{printable(str(source))}, column synthetic: {error}; write true "
+                               "or false.") from error
         extra = extra.drop(columns=["way", "source"], errors="ignore")  # written anew
     if old.all():
         raise EmodiffError(f"every usable row of {printable(str(source))} is marked as synthetic; "

@@ -33,6 +33,7 @@ from ..speech.segments import Segments, prepare
 from emodiff.speech.tables import (
     FileFinder,
     TextTable,
+    as_flag,
     as_seconds,
     audformat_header,
     overlapping_parts,
@@ -70,10 +71,14 @@ def _split_row(
     except (ValueError, OverflowError):
         return (f"start {row.get('start')!r} or end {row.get('end')!r} is no time",
                 "write seconds, e.g. 1.5")
+    try:
+        synthetic = as_flag(row.get("synthetic", ""))
+    except ValueError:
+        return f"synthetic {row['synthetic']!r} is neither yes nor no", "write true or false"
     return {"file": row["file"], "path": find.find(root, row["file"]),
             "speaker": " ".join(row["speaker"].split()), "split": row["split"].casefold(),
             "corpus": row.get("corpus", ""), "source": row.get("source", ""), "start": start,
-            "end": end, "synthetic": row.get("synthetic", "").lower() in ("true", "1", "yes")}
+            "end": end, "synthetic": synthetic}
 
 # %% ../../nbs/07_augment/09_split_audit.ipynb #7a070008
 def _text_split(table: TextTable, root: Path) -> SplitTable:
@@ -104,9 +109,16 @@ def _audformat_split(folder: Path) -> SplitTable:
         own = found.manifest.reset_index(drop=True)
         parts = {c: own[c] if c in own else value for c, value in (("start", 0.0),
                                                                    ("end", math.inf))}
+        more = found.extra.reset_index(drop=True)
+        try:
+            made = more["synthetic"].map(as_flag) if "synthetic" in more else False
+        except ValueError as error:
+            raise EmodiffError(f"{printable(str(folder))}, table {name}, column synthetic: "
+                               f"{error}; write true or false.") from error
         rows.append(pd.DataFrame({"file": own["path"], "path": own["path"],
                                   "speaker": own["speaker"], "split": str(split).casefold(),
-                                  "corpus": "", "source": "", "synthetic": False, **parts}))
+                                  "corpus": "", "synthetic": made,
+                                  "source": more["source"] if "source" in more else "", **parts}))
         rejected += found.rejected
     return SplitTable(pd.concat(rows, ignore_index=True), rejected)
 

@@ -202,6 +202,9 @@ def disk_errors(
                            "that you may read and write (EMODIFF_HOME names the home), and run "
                            "it again: it will continue.") from e
     except RuntimeError as e:
+        if "Symlink loop" in str(e):
+            raise EmodiffError(f"{str(e).partition('from ')[2]} is a link that leads to itself; "
+                               "name another place.") from e
         if "home directory" not in str(e):
             raise
         raise EmodiffError("this user has no home folder, so '~' and the folder for caches mean "

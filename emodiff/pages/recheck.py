@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..base.core import EmodiffError
-from .pool import pool_tables, read_corpora
+from .pool import damage_told, pool_tables, read_corpora
 from .result_tables import RESULT_TABLES, TABLE_NAMES
 from .results import made_files, results_md
 from ..recognition.evidence import PREDICTIONS, read_evidence
@@ -69,15 +69,10 @@ def _make_again(
     "Fill a copy of a folder: its tables made again, everything else as it is."
     evidence = read_evidence(out)
     copy.mkdir(parents=True)
-    try:
+    with damage_told(f"{out / PREDICTIONS} can be read, but no tables can be made from it", True):
         for kind, e in evidence.items():
             for make in RESULT_TABLES[kind]:
                 make(e, copy)
-    except (EmodiffError, ArithmeticError, AttributeError, LookupError, TypeError,
-            ValueError) as error:
-        raise EmodiffError(f"{out / PREDICTIONS} can be read, but no tables can be made from it "
-                           f"({type(error).__name__}: {error}); restore it, or run its chapters "
-                           "again.") from error
     if folders := _pooled_folders(out):
         pool_tables(read_corpora(folders), copy)
     made = {p.name for p in copy.iterdir()}
@@ -100,7 +95,8 @@ def recheck(
     if not out.is_dir():
         raise EmodiffError(f"{out_dir} is not a folder; name one with tables, e.g. figures/demo.")
     page = out / "RESULTS.md"
-    said = page.read_text("utf-8") if page.exists() else ""
+    with damage_told(f"{page} cannot be read"):
+        said = page.read_text("utf-8") if page.exists() else ""
     if not (out / PREDICTIONS).exists():
         why = f"{out.name} has no {PREDICTIONS}: its chapters were run before they wrote one"
         lost = (f"{PREDICTIONS} is missing, and RESULTS.md names it",) * (PREDICTIONS in said)
@@ -109,7 +105,11 @@ def recheck(
         copy = Path(tmp) / out.name
         runs, made, stray = _make_again(out, copy)
         if said:
-            results_md(copy)
+            try:
+                with damage_told(f"no RESULTS.md can be made from tables and run.json in {out}"):
+                    results_md(copy)
+            except EmodiffError as error:  # it names files of the copy
+                raise EmodiffError(str(error).replace(str(copy), str(out))) from error
             made |= {page.name}
         faults = [_first_difference(out / name, copy / name) for name in sorted(made)]
     faults += [f"{name}: nothing in {PREDICTIONS} makes it" for name in sorted(stray)

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['CSV_COLUMNS', 'OWN_LABEL', 'FEWEST_ROWS', 'clean_cell', 'safe_cell', 'label_key', 'as_mapping', 'parse_mapping',
-           'TextTable', 'read_text_table', 'as_seconds', 'FileFinder', 'overlapping_parts', 'LabelledTable', 'read_csv',
-           'write_rows', 'write_csv', 'audformat_header', 'read_audformat', 'read_labelled', 'check_emotions',
-           'read_plan']
+           'TextTable', 'read_text_table', 'as_seconds', 'as_flag', 'FileFinder', 'overlapping_parts', 'LabelledTable',
+           'read_csv', 'write_rows', 'write_csv', 'audformat_header', 'read_audformat', 'read_labelled',
+           'check_emotions', 'read_plan']
 
 # %% ../../nbs/01_speech/02_tables.ipynb #834938a1
 import codecs
@@ -319,6 +319,16 @@ def as_seconds(
     with contextlib.suppress(ValueError):
         return float(text.replace(",", "."))
     return pd.to_timedelta(text).total_seconds()
+
+# %% ../../nbs/01_speech/02_tables.ipynb #9c01ab12
+def as_flag(text: str) -> bool:
+    "Yes or no in a table; an empty cell is no; a ValueError where it is neither."
+    word = text.strip().lower()
+    if word in ("true", "t", "yes", "y", "1", "1.0"):  # 1.0: as pandas writes a flag with gaps
+        return True
+    if word in ("", "false", "f", "no", "n", "0", "0.0", "nan", "none"):
+        return False
+    raise ValueError(f"{text!r} is neither yes nor no")
 
 # %% ../../nbs/01_speech/02_tables.ipynb #9c01ab05
 class FileFinder:
