@@ -126,9 +126,9 @@ def pool(
 ) -> pd.DataFrame:  # from `pooled_table`
     "Pool the gains of several folders; RESULTS.md, where there is one, is written again."
     folders = [Path(f) for f in folders]
-    out = Path(out_dir or folders[0]).expanduser().resolve()
     with damage_told(f"{PREDICTIONS} of one of these folders can be read, but not be pooled"):
         evidence = read_corpora(folders)
+        out = Path(out_dir or folders[0]).expanduser().resolve()
         table = pool_tables(evidence, out)
     corpora = ", ".join(e.source for e in evidence.values())
     save_figure(plot_forest(table), "pooled", out, [*evidence.values()][0].caption(
