@@ -24,11 +24,10 @@ from emodiff.recognition.folds import (
     unheard_utterances,
     utterance_share,
 )
-from ..recognition.linear import linear_predictions
 from ..recognition.pools import cached_synthesis, numbered, plan_from
 from ..recognition.statistics import summarise
 from ..speech.segments import Segments
-from .search import add_speeds, search_table
+from .search import add_linear_judge, add_speeds, search_table
 
 # %% ../../nbs/06_studies/11_rare.ipynb #8b2f1006
 def thinned_rows(
@@ -176,10 +175,7 @@ def study_rare(
     "Recognisers with some emotions cut, filled up in each way; all speakers are tested."
     cells, pools = _rare_cells(real, tuple(emotions), share, settings, device)
     found = run_audited_plan(cells, pools, settings, device, "rare emotions")
-    keys = ["arm", "fold", "seed", "corpus", "utterance"]
-    judged = linear_predictions(cells, pools, alpha=settings.classifier.mixup)
-    judged = judged[[*keys, "predicted"]].rename(columns={"predicted": "linear_predicted"})
-    return found.merge(judged, on=keys, validate="one_to_one")
+    return add_linear_judge(found, cells, pools, settings)
 
 # %% ../../nbs/06_studies/11_rare.ipynb #8b2f1012
 def rare_table(

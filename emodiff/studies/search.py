@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CONTROL', 'PRESET_RECIPE', 'TRAINING_ORDERS', 'Recipe', 'heard_posteriors', 'keep_heard_best', 'filter_key',
            'add_speeds', 'recipe_speech', 'split_speakers', 'SearchTrial', 'make_trial', 'stop_at_leak',
-           'search_recipes', 'search_table', 'search_with_fidelity', 'plot_gains', 'choose_recipe',
+           'add_linear_judge', 'search_recipes', 'search_table', 'search_with_fidelity', 'plot_gains', 'choose_recipe',
            'search_all_speakers', 'holm_table', 'search_order', 'Change', 'limit_changes', 'search_limits',
            'plot_limits']
 
@@ -225,6 +225,19 @@ def stop_at_leak(leaks: pd.DataFrame) -> None:  # from `leak_audit`
     if len(leaks):
         raise EmodiffError(f"the search leaks: {leaks.iloc[0].to_dict()}.")
 
+# %% ../../nbs/06_studies/01_search.ipynb #6e90b3d5
+def add_linear_judge(
+    found: pd.DataFrame,  # from `run_plan`
+    cells: Iterable[Cell],  # that were run
+    pools: dict[str, Segments],  # where their rows point
+    settings: Settings,  # mixup
+) -> pd.DataFrame:  # the same rows with the column linear_predicted
+    "The linear judge's answers beside those of the recognisers."
+    keys = ["arm", "fold", "seed", "corpus", "utterance"]
+    judged = linear_predictions(cells, pools, alpha=settings.classifier.mixup)
+    judged = judged[[*keys, "predicted"]].rename(columns={"predicted": "linear_predicted"})
+    return found.merge(judged, on=keys, validate="one_to_one")
+
 # %% ../../nbs/06_studies/01_search.ipynb #6e90b3c5
 def search_recipes(
     real: Segments,  # a corpus
@@ -251,10 +264,7 @@ def search_recipes(
     stop_at_leak(leak_audit(cells, pools))
     found = run_plan(cells, pools, settings, device, f"search, {fraction:g} of the speech")
     stop_at_leak(leak_audit(found))
-    keys = ["arm", "fold", "seed", "corpus", "utterance"]
-    judged = linear_predictions(cells, pools, alpha=settings.classifier.mixup)
-    judged = judged[[*keys, "predicted"]].rename(columns={"predicted": "linear_predicted"})
-    return found.merge(judged, on=keys, validate="one_to_one")
+    return add_linear_judge(found, cells, pools, settings)
 
 # %% ../../nbs/06_studies/01_search.ipynb #3bfd1e61
 def search_table(
