@@ -60,12 +60,22 @@ def said(*arguments: str) -> str:
     ["augment", "nowhere.csv", "--out", "x", "--vocoder", "no/such-vocoder", "--dry-run"],
     ["download", "RAVDESS", "--to", "FILE", "--dry-run"],
     ["notebooks", "FILE"],
+    ["prepare", "IEMOCAP", "--out", "x" * 300, "--dry-run", "--preset", "smoke"],
+    ["prepare", "IEMOCAP", "--out", "\udcff", "--dry-run", "--preset", "smoke"],
+    ["prepare", "IEMOCAP", "--out", "OWNS", "--dry-run", "--preset", "smoke"],
+    ["train", "nowhere", "--out", "OWNS"],
+    ["sample", "demo", "PLAN", "--out", "OWNS", "--dry-run"],
+    ["say", "Hello.", "-o", "OWNS/folder.wav", "--dry-run"],
+    ["judge", "PLAN", "--real", "PLAN", "-o", "OWNS/row.html", "--dry-run"],
     ["reproduce", "--dry-run", "--only", "01"],
     ["reproduce", "--dry-run", "--corpora-dir", "/nothing here"]])
 def test_a_wrong_argument_is_one_sentence(home: Path, arguments: list[str]) -> None:
     (home / "file").write_text("")
     (home / "plan.csv").write_text("text,emotion,speaker\nHello.,sad,Ses01F\n")
-    places = {"FILE": str(home / "file"), "PLAN": str(home / "plan.csv")}
+    (home / "own" / "folder.wav").mkdir(parents=True)
+    for name in ("table.csv", "README.md", "row.json"):
+        (home / "own" / name).write_text("mine")
+    places = {"FILE": str(home / "file"), "PLAN": str(home / "plan.csv"), "OWNS": str(home / "own")}
     arguments = [places.get(a.partition("/")[0], "") + a[4:] if a[:4] in places else a
                  for a in arguments]
     with pytest.raises(EmodiffError) as error:

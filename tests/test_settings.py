@@ -27,6 +27,7 @@ from emodiff.base.settings import (
 WRONG = [
     ("training", "steps", "viele", "steps must be a whole number"),
     ("training", "steps", 2.5, "steps must be a whole number"),
+    ("denoiser", "dilation", 1000, "dilation must be at most 8"),
     ("training", "steps", 0, "steps must be at least 1"),
     ("training", "batch", 0, "batch must be at least 1, not"),
     ("training", "batch", -3, "batch must be at least 1"),

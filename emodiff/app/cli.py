@@ -16,6 +16,7 @@ import json
 import os
 import sys
 import warnings
+from collections.abc import Iterable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -107,15 +108,42 @@ def _say(*words: object, to_stderr: bool = False) -> None:
 # %% ../../nbs/10_app/02_cli.ipynb #ffbfcde5
 def _check_out(
     path: Path | str,
-    folder: bool = False,  # a folder is to be made there
+    file: bool = False,  # a file is to be made there, not a folder
 ) -> None:
     "An error where nothing can be written at a path."
     path = Path(path).expanduser().absolute()
+    try:
+        longest = max(len(part.encode()) for part in path.parts)
+    except UnicodeEncodeError:
+        raise EmodiffError(f"{path} is not UTF-8; name another place.") from None
+    if longest > 255:
+        raise EmodiffError(f"{path.name[:20]}... is too long for a name; choose a shorter one.")
     there = next(p for p in (path, *path.parents) if p.exists())
-    if (folder or there != path) and not there.is_dir():
+    if file and path.is_dir():
+        raise EmodiffError(f"{path} is a folder; name a file.")
+    if not (file and there == path) and not there.is_dir():
         raise EmodiffError(f"{path} cannot be made: {there} is a file; name another place.")
     if not os.access(there, os.W_OK):
         raise EmodiffError(f"cannot write to {there}; choose a folder that you may write to.")
+
+
+# %% ../../nbs/10_app/02_cli.ipynb #ffbfcdf5
+_SEGMENT_FILES = "table.csv", "columns.json", "emotions.json"  # written after mels.npy
+
+
+def _check_own(
+    folder: Path | str,
+    names: Iterable[str],  # of files that will be written
+    marks: Iterable[str],  # one of these is there if an earlier run wrote into the folder
+) -> None:
+    "An error where a folder holds files of these names that are the reader's own."
+    folder = Path(folder).expanduser()
+    if not any((folder / mark).exists() for mark in marks):
+        for path in (folder / name for name in names):
+            if path.exists():
+                raise EmodiffError(f"{path} was not written by this command and would be replaced; "
+                                   "name another folder.")
+
 
 # %% ../../nbs/10_app/02_cli.ipynb #ffbfcde6
 def _check_vocoder(vocoder: str, settings: Settings | None = None) -> None:
@@ -170,7 +198,7 @@ def reproduce_command(
     given = {"preset": preset, **{k: v for k, v in names.items() if v}}
     tasks = plan_chapters(split_list(only), given, force)
     _check_vocoder(names["vocoder"], load_preset(preset))
-    _check_out(tasks[0].out_dir, folder=True)
+    _check_out(tasks[0].out_dir)
     if dry_run:
         return show_chapters(tasks, preset)
     print(f"results: {run_chapters(tasks)}")
@@ -294,6 +322,7 @@ def prepare_command(
 
     settings = load_preset(preset)
     _check_out(out)
+    _check_own(out, _SEGMENT_FILES, ["mels.npy"])
     manifest, labels = _read_manifest(what, corpora_dir, settings, mapping, root, encoding, table,
                                       emotions)
     counts = manifest["emotion"].value_counts().sort_index()
@@ -320,6 +349,20 @@ def _check_encoder(name: str) -> None:
                            "reached nor a folder with a BERT; use 'minilm', which needs no "
                            "network.") from e
 
+# %% ../../nbs/10_app/02_cli.ipynb #8a259d21
+def _check_segments(segments: Any, folder: str, settings: Settings) -> None:
+    "An error where segments are not what the settings or a training ask for."
+    given, f = segments.mels.shape[1:], settings.features
+    columns = ("corpus", "speaker", "gender", "utterance", "text", "emotion", "frames")
+    if missing := [c for c in columns if c not in segments.table]:
+        raise EmodiffError(f"the segments in {folder} have no column {missing[0]}; make them with "
+                           "`emodiff prepare`.")
+    if given != (f.n_mels, f.frames):
+        raise EmodiffError(f"the segments in {folder} have {given[0]} bands and {given[1]} frames, "
+                           f"features.n_mels and features.frames ask for {f.n_mels} and "
+                           f"{f.frames}; leave these settings out.")
+
+
 # %% ../../nbs/10_app/02_cli.ipynb #8a259d51
 @app.command("train", epilog=_examples(
     "emodiff train segments --out generator",
@@ -340,12 +383,15 @@ def train_command(
     settings = load_preset(preset, **parse_changes(changes))
     _check_encoder(settings.denoiser.encoder)
     _check_out(out)
+    _check_own(out, ["README.md", "trained_on.csv", "config.json"],
+               ["model.safetensors", "checkpoints"])
 
     from emodiff.generator.training import train_generator
     from emodiff.speech.corpora import counted
     from emodiff.speech.segments import load_segments
 
     given, t = load_segments(segments), settings.training
+    _check_segments(given, segments, settings)
     _say(f"{counted(len(given), 'segment')}; {counted(t.steps, 'step')} of {t.batch}, "
          f"{settings.denoiser.channels} channels, on {pick_device(device)}")
     if dry_run:
@@ -412,6 +458,7 @@ def sample_command(
     sampling_chain(model.chain, changed.sampler, changed.steps)  # an error for too many steps
     _check_vocoder(vocoder, settings)
     _check_out(out)
+    _check_own(out, [*_SEGMENT_FILES, "waves/manifest.csv"], ["mels.npy"])
     _say(f"{counted(len(plan), 'sample')}, {counted(changed.steps, 'step')} ({changed.sampler}), "
          f"on {model.device}")
     if dry_run:
@@ -453,7 +500,7 @@ def say_command(
     from emodiff.generator.sampling import Generator, speak, speech_request
 
     one_of("ending of an audio file", out.suffix, [".wav", ".flac"])
-    _check_out(out)
+    _check_out(out, file=True)
     model = Generator.from_pretrained(generator, device, vocoder)
     asked: dict[str, Any] = {
         "emotion": emotion, "speaker": speaker, "corpus": corpus, "sampler": sampler,
@@ -614,7 +661,7 @@ def audit_command(
 
     if out:
         one_of("ending of a report", Path(out).suffix, [".html", ".csv"])
-        _check_out(out)
+        _check_out(out, file=True)
         if Path(out).expanduser().absolute() == Path(table).expanduser().absolute():
             raise EmodiffError(f"the list would take the place of {table}; name another file.")
     split = read_split(table, root or None, encoding)
@@ -658,6 +705,19 @@ def _check_listener(model: str) -> None:
                            "microsoft/wavlm-base-plus.") from e
 
 
+# %% ../../nbs/10_app/02_cli.ipynb #7a0c0016
+def _check_row(path: Path) -> None:
+    "An error where a judgement's row would replace a file of the reader's own."
+    from emodiff.augment.judge_report import read_row
+
+    if path.expanduser().exists():
+        try:
+            read_row(path)
+        except EmodiffError as e:
+            raise EmodiffError(f"{path} is no row of a judgement and would be replaced; give the "
+                               "page another name.") from e
+
+
 # %% ../../nbs/10_app/02_cli.ipynb #7a0c0005
 @app.command("judge", epilog=_examples(
     "emodiff judge theirs.csv --real mine.csv --dry-run",
@@ -697,7 +757,8 @@ def judge_command(
         raise EmodiffError("name both tables: emodiff judge theirs.csv --real mine.csv; or two "
                            "rows to compare: --compare a.json b.json.")
     one_of("ending of a report", Path(out).suffix, [".html"])
-    _check_out(out)
+    _check_out(out, file=True)
+    _check_row(Path(out).with_suffix(".json"))
     settings, log = load_preset(preset, **parse_changes(changes)), partial(_say, to_stderr=as_json)
     _check_listener(model)
     given = read_submission(theirs, real, parse_mapping(mapping), root or None, encoding,

@@ -238,6 +238,8 @@ def usefulness_rows(
     arms, asked = [], []
     for name, every in judged.items():
         p = every[~_of_theirs(every)]
+        served = p.loc[p["arm"] == "theirs", "fold"]  # in others, no clip of theirs may be used
+        p = p[p["fold"].isin(served)] if len(served) else p
         arms.append(summarise(p, settings.protocol).assign(judge=name))
         asked += [(f"{question} ({name})", "", arm_difference(p, arm, against))
                   for question, arm, against in _QUESTIONS if arm in set(p["arm"])]
@@ -370,8 +372,9 @@ def copy_finding(
     if not copied:
         return []
     first = j.speech.copies.iloc[0]
-    return [f"Memorised: {copied} of {counted(whole, 'clip')} are copies of real recordings (the "
-            f"first: {printable(first.theirs.removeprefix('theirs '))} of {printable(first.real)}, "
+    what = "is a copy of a real recording" if copied == 1 else "are copies of real recordings"
+    return [f"Memorised: {copied} of {counted(whole, 'clip')} {what} (the first: "
+            f"{printable(first.theirs.removeprefix('theirs '))} of {printable(first.real)}, "
             f"likeness {first.likeness:.2f}); other results on these clips say nothing about new "
             "speech."]
 

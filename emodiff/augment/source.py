@@ -24,6 +24,7 @@ from emodiff.base.settings import (
     checked,
     replace,
 )
+from ..recognition.similarity import near_duplicates
 from ..speech.corpora import counted, printable
 from ..speech.segments import Segments, drop_repeats, prepare
 from ..speech.standins import load_corpus
@@ -114,6 +115,16 @@ def read_speech(
                       found.skipped, int(old.sum()), extra if len(extra.columns) else None,
                       found.labels, tuple(found.notes), check_emotions(found))
 
+# %% ../../nbs/07_augment/00_source.ipynb #a52211a0
+def _copied_from(segments: Segments) -> dict[str, str]:  # `utterance_keys` -> the file of a clip
+    "Utterances that are the recording of an earlier clip of another speaker."
+    keys, table, found = utterance_keys(segments.table), segments.table, dict[str, str]()
+    for i, j in near_duplicates(segments) if len(segments) > 1 else ():
+        if table["speaker"].iat[i] != table["speaker"].iat[j] and keys.iat[i] not in found:
+            found.setdefault(keys.iat[j], table["path"].iat[i])
+    return found
+
+
 # %% ../../nbs/07_augment/00_source.ipynb #a52211a1
 def prepare_speech(
     speech: UserSpeech,  # from `read_speech`
@@ -132,7 +143,13 @@ def prepare_speech(
     twice = twice.drop_duplicates(["corpus", "utterance"])
     same = pd.DataFrame({"file": twice["path"], "fault": "the same sound as another clip, byte for "
                          "byte", "fix": "remove one of the two"})
+    copied = _copied_from(single)
+    single = single.take(~utterance_keys(single.table).isin(copied).to_numpy())
+    paths = speech.manifest.set_axis(utterance_keys(speech.manifest))["path"]
+    louder = pd.DataFrame([{"file": paths[key], "fault": "the recording of another speaker's clip, "
+                            f"{printable(first)}", "fix": "remove one, or give both one speaker"}
+                           for key, first in copied.items()])
     used = utterance_keys(speech.manifest).isin(utterance_keys(single.table))
-    rejected = pd.concat([speech.rejected, faults, same], ignore_index=True)
+    rejected = pd.concat([speech.rejected, faults, same, louder], ignore_index=True)
     return single, replace(speech, manifest=speech.manifest[used].reset_index(drop=True),
                            rejected=rejected[list(_REJECTED)])

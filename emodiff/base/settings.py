@@ -216,7 +216,8 @@ class Denoiser:
     norm: Literal["group", "none"] = "group"  # before each SiLU; the paper is silent
     time: Literal["scale", "add"] = "scale"  # how t enters a res-block: scale and shift (IDDPM)
     time_channels: Count = 256  # width of the time embedding; the paper is silent
-    dilation: Count = 2  # res-block i is dilated by this to the power i mod 4; the paper: 1
+    dilation: Annotated[int, Ge(1), Le(8)] = 2  # res-block i is dilated by this to the power i mod
+    # 4; the paper: 1
     positions: CountOrZero = 32  # sinusoids of the frame's number joined to x_t; the paper: 0
     skip: bool = True  # x_t also goes straight to the output; few channels cannot carry its noise
     condition_channels: Count = 64  # channels of the condition joined to x_t
@@ -231,6 +232,8 @@ class Denoiser:
             f"channels ({self.channels}) must be a multiple of heads ({self.heads})":
             self.channels % self.heads == 0,
             f"kernel ({self.kernel}) must be odd": self.kernel % 2 == 1, **even,
+            "blocks_before and blocks_after are both 0; there must be a block":
+            self.blocks_before + self.blocks_after > 0,
             "encoder must be 'minilm', a folder that is there, or a hub name such as "
             f"bert-base-uncased or owner/name, not {self.encoder!r}": _is_encoder(self.encoder)})
 

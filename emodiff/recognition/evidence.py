@@ -53,6 +53,8 @@ def _unpack(
     run = np.repeat(np.arange(len(arrays["run sizes"])), arrays["run sizes"])
     runs, speech = (pd.DataFrame(names[k]) for k in ("runs", "speech"))
     posteriors, emotions = arrays["posteriors"].astype(np.float64), names["emotions"]
+    if not np.isfinite(posteriors).all():
+        raise ValueError("a posterior is not a number")
     parts = [runs.iloc[run], speech.iloc[arrays["utterance"]],
              pd.DataFrame(posteriors, columns=[f"p_{e}" for e in emotions])]
     out = pd.concat([part.reset_index(drop=True) for part in parts], axis=1)

@@ -403,7 +403,7 @@ def similarity_table(
     if training is not None and unseen is not None:
         for name, speech in {"synthetic": synthetic, **(others or {}),
                              "real repetition": unseen}.items():
-            whole[name]["memorisation"] = memorisation(speech, training, unseen)
+            whole.setdefault(name, {})["memorisation"] = memorisation(speech, training, unseen)
     kinds["synthetic, other emotion"] = synthetic, person, ("emotion",)
     kinds["synthetic, other speaker"] = synthetic, line, ("speaker",)
     rows = []
