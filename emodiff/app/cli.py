@@ -610,6 +610,7 @@ def augment_command(
 
     settings = load_preset(preset, **parse_changes(changes))
     _check_encoder(settings.denoiser.encoder)
+    _check_listener(settings.protocol.frozen, "protocol.frozen")
     _check_vocoder(vocoder, settings)
     _check_out(out)
     people, log = tuple(split_list(held_out)), partial(_say, to_stderr=as_json)
@@ -691,7 +692,7 @@ def _show_comparison(rows: tuple[str, str], as_json: bool) -> None:
 
 
 # %% ../../nbs/10_app/02_cli.ipynb #7a0c0006
-def _check_listener(model: str) -> None:
+def _check_listener(model: str, option: str = "--model") -> None:
     "An error where there is no such speech model."
     if not model:
         return
@@ -701,7 +702,7 @@ def _check_listener(model: str) -> None:
         AutoConfig.from_pretrained(model)
     except (OSError, ValueError) as e:
         raise EmodiffError(f"{model!r} is neither a hub name that can be reached nor a folder with "
-                           "a speech model; leave --model out, or name one such as "
+                           f"a speech model; leave {option} out, or name one such as "
                            "microsoft/wavlm-base-plus.") from e
 
 

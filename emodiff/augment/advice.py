@@ -7,6 +7,7 @@ __all__ = ['FEW_SPEAKERS', 'balanced_plan', 'HeldOutTrial', 'held_out_trial', 'A
            'speech_quality']
 
 # %% ../../nbs/07_augment/02_advice.ipynb #ca71a7a9
+import itertools
 import re
 import warnings
 from collections.abc import Callable, Iterable
@@ -33,12 +34,15 @@ from ..speech.segments import Segments
 
 # %% ../../nbs/07_augment/02_advice.ipynb #4ab158f2
 def _file_names(emotions: Iterable[str]) -> dict[str, str]:
-    "Each emotion as a part of a file's name: no separators, no two alike."
+    "Each emotion as a part of a file's name: short, no separators, no two alike."
     names: dict[str, str] = {}
     for emotion in sorted(emotions):
-        name = re.sub(r"[^\w-]+", "_", emotion)
-        names[emotion] = f"{name}{len(names)}" if name in names.values() else name
+        short = re.sub(r"[^\w-]+", "_", emotion)[:40]
+        free = (f"{short}{n or ''}" for n in itertools.count())
+        known = {name.casefold() for name in names.values()}  # A and a are one file on some disks
+        names[emotion] = next(name for name in free if name.casefold() not in known)
     return names
+
 
 # %% ../../nbs/07_augment/02_advice.ipynb #4ab158f6
 def balanced_plan(

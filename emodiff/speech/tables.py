@@ -389,11 +389,11 @@ def _keep_labelled(
     emotion = mapping.get(label_key(label), label)
     if not name or "\0" in name:
         reading.reject(where, "a row without a file", "name the clip or remove the row")
-    elif not label:
+    elif not label or emotion == "nan":  # as some programs write what is missing
         reading.reject(where, "a row without an emotion", "name the emotion or remove the row")
     elif not emotion:
         return False
-    elif not row.get("speaker"):
+    elif row.get("speaker", "") in ("", "nan"):
         reading.reject(where, "a row without a speaker", "add the speaker's name")
     else:
         try:
