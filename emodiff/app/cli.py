@@ -128,9 +128,6 @@ def _check_out(
 
 
 # %% ../../nbs/10_app/02_cli.ipynb #ffbfcdf5
-_SEGMENT_FILES = "table.csv", "columns.json", "emotions.json"  # written after mels.npy
-
-
 def _check_own(
     folder: Path | str,
     names: Iterable[str],  # of files that will be written
@@ -143,6 +140,10 @@ def _check_own(
             if path.exists():
                 raise EmodiffError(f"{path} was not written by this command and would be replaced; "
                                    "name another folder.")
+
+
+# %% ../../nbs/10_app/02_cli.ipynb #ffbfcdf6
+_SEGMENT_FILES = "table.csv", "columns.json", "emotions.json"  # written after mels.npy
 
 
 # %% ../../nbs/10_app/02_cli.ipynb #ffbfcde6
