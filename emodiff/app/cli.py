@@ -336,9 +336,26 @@ def prepare_command(
         segments = prepare(manifest, settings.features, jobs, labels)
         print(f"{counted(len(segments), 'segment')}: {save_segments(segments, out)}")
 
+# %% ../../nbs/10_app/02_cli.ipynb #7a0c0006
+def _check_listener(model: str, option: str = "--model") -> None:
+    "An error where there is no such speech model."
+    if not model:
+        return
+    from transformers import AutoConfig
+
+    try:
+        AutoConfig.from_pretrained(model)
+    except (OSError, ValueError) as e:
+        raise EmodiffError(f"{model!r} is neither a hub name that can be reached nor a folder with "
+                           f"a speech model; leave {option} out, or name one such as "
+                           "microsoft/wavlm-base-plus.") from e
+
+
 # %% ../../nbs/10_app/02_cli.ipynb #8a259d01
-def _check_encoder(name: str) -> None:
-    "An error where there is no such text encoder: before the work, and in a dry run too."
+def _check_models(settings: Settings) -> None:
+    "An error where there is no such text encoder or frozen speech model; in a dry run, too."
+    _check_listener(settings.protocol.frozen, "protocol.frozen")
+    name = settings.denoiser.encoder
     if name == "minilm":
         return
     from transformers import AutoConfig
@@ -382,7 +399,7 @@ def train_command(
 ) -> None:
     "Train a generator on segments; several processes share every batch."
     settings = load_preset(preset, **parse_changes(changes))
-    _check_encoder(settings.denoiser.encoder)
+    _check_models(settings)
     _check_out(out)
     _check_own(out, ["README.md", "trained_on.csv", "config.json"],
                ["model.safetensors", "checkpoints"])
@@ -610,8 +627,7 @@ def augment_command(
     from emodiff.speech.tables import parse_mapping
 
     settings = load_preset(preset, **parse_changes(changes))
-    _check_encoder(settings.denoiser.encoder)
-    _check_listener(settings.protocol.frozen, "protocol.frozen")
+    _check_models(settings)
     _check_vocoder(vocoder, settings)
     _check_out(out)
     people, log = tuple(split_list(held_out)), partial(_say, to_stderr=as_json)
@@ -690,21 +706,6 @@ def _show_comparison(rows: tuple[str, str], as_json: bool) -> None:
     table = compare_rows([read_row(path) for path in rows])
     print(table.to_json(orient="records", indent=1) if as_json else
           _plain(table.to_string(index=False)))
-
-
-# %% ../../nbs/10_app/02_cli.ipynb #7a0c0006
-def _check_listener(model: str, option: str = "--model") -> None:
-    "An error where there is no such speech model."
-    if not model:
-        return
-    from transformers import AutoConfig
-
-    try:
-        AutoConfig.from_pretrained(model)
-    except (OSError, ValueError) as e:
-        raise EmodiffError(f"{model!r} is neither a hub name that can be reached nor a folder with "
-                           f"a speech model; leave {option} out, or name one such as "
-                           "microsoft/wavlm-base-plus.") from e
 
 
 # %% ../../nbs/10_app/02_cli.ipynb #7a0c0016
