@@ -137,13 +137,14 @@ def _check_own(
     folder = Path(folder).expanduser()
     if not any((folder / mark).exists() for mark in marks):
         for path in (folder / name for name in names):
-            if path.exists():
+            if path.exists() and path.stat().st_size:
                 raise EmodiffError(f"{path} was not written by this command and would be replaced; "
                                    "name another folder.")
 
 
 # %% ../../nbs/10_app/02_cli.ipynb #ffbfcdf6
-_SEGMENT_FILES = "table.csv", "columns.json", "emotions.json"  # written after mels.npy
+_SEGMENT_FILES = "table.csv", "columns.json", "emotions.json"
+_SEGMENT_MARKS = "mels.npy", "sums.json"  # written first, and last
 
 
 # %% ../../nbs/10_app/02_cli.ipynb #ffbfcde6
@@ -323,7 +324,7 @@ def prepare_command(
 
     settings = load_preset(preset)
     _check_out(out)
-    _check_own(out, _SEGMENT_FILES, ["mels.npy"])
+    _check_own(out, _SEGMENT_FILES, _SEGMENT_MARKS)
     manifest, labels = _read_manifest(what, corpora_dir, settings, mapping, root, encoding, table,
                                       emotions)
     counts = manifest["emotion"].value_counts().sort_index()
@@ -476,7 +477,7 @@ def sample_command(
     sampling_chain(model.chain, changed.sampler, changed.steps)  # an error for too many steps
     _check_vocoder(vocoder, settings)
     _check_out(out)
-    _check_own(out, [*_SEGMENT_FILES, "waves/manifest.csv"], ["mels.npy"])
+    _check_own(out, [*_SEGMENT_FILES, "waves/manifest.csv"], _SEGMENT_MARKS)
     _say(f"{counted(len(plan), 'sample')}, {counted(changed.steps, 'step')} ({changed.sampler}), "
          f"on {model.device}")
     if dry_run:

@@ -24,6 +24,7 @@ from emodiff.base.settings import (
     checked,
     replace,
 )
+from ..recognition.copies import COPY_LIMIT, joined_mels, sound_likeness
 from ..recognition.similarity import near_duplicates
 from ..speech.corpora import counted, printable
 from ..speech.segments import Segments, drop_repeats, prepare
@@ -118,9 +119,14 @@ def read_speech(
 # %% ../../nbs/07_augment/00_source.ipynb #a52211a0
 def _copied_from(segments: Segments) -> dict[str, str]:  # `utterance_keys` -> the file of a clip
     "Utterances that are the recording of an earlier clip of another speaker."
-    keys, table, found = utterance_keys(segments.table), segments.table, dict[str, str]()
+    table, mels, found = segments.table, joined_mels(segments), dict[str, str]()
+    keys, names = utterance_keys(table), list(zip(table["corpus"], table["utterance"], strict=True))
     for i, j in near_duplicates(segments) if len(segments) > 1 else ():
-        if table["speaker"].iat[i] != table["speaker"].iat[j] and keys.iat[i] not in found:
+        if table["speaker"].iat[i] == table["speaker"].iat[j] or keys.iat[i] in found:
+            continue
+        # short clips look alike at a distance, so the sound itself is compared
+        alike = (sound_likeness(mels[names[i]], mels[names[j]], shift) for shift in range(-8, 9))
+        if max(alike) >= COPY_LIMIT:
             found.setdefault(keys.iat[j], table["path"].iat[i])
     return found
 
