@@ -67,6 +67,9 @@ def said(*arguments: str) -> str:
     ["sample", "demo", "PLAN", "--out", "OWNS", "--dry-run"],
     ["say", "Hello.", "-o", "OWNS/folder.wav", "--dry-run"],
     ["judge", "PLAN", "--real", "PLAN", "-o", "OWNS/row.html", "--dry-run"],
+    ["audit", "PLAN", "-o", "OWNS/../plan.csv", "--dry-run"],
+    ["audit", "OWNS", "-o", "OWNS/db.test.csv", "--dry-run"],
+    ["audit", "PLAN", "-o", "OWNS/table.csv", "--dry-run"],
     ["reproduce", "--dry-run", "--only", "01"],
     ["reproduce", "--dry-run", "--corpora-dir", "/nothing here"]])
 def test_a_wrong_argument_is_one_sentence(home: Path, arguments: list[str]) -> None:

@@ -131,11 +131,11 @@ def _check_out(
 def _check_own(
     folder: Path | str,
     names: Iterable[str],  # of files that will be written
-    marks: Iterable[str],  # one of these is there if an earlier run wrote into the folder
+    marks: Iterable[str],  # patterns; one fits if an earlier run wrote into the folder
 ) -> None:
     "An error where a folder holds files of these names that are the reader's own."
     folder = Path(folder).expanduser()
-    if not any((folder / mark).exists() for mark in marks):
+    if not any(any(folder.glob(mark)) for mark in marks):
         for path in (folder / name for name in names):
             if path.exists() and path.stat().st_size:
                 raise EmodiffError(f"{path} was not written by this command and would be replaced; "
@@ -402,8 +402,8 @@ def train_command(
     settings = load_preset(preset, **parse_changes(changes))
     _check_models(settings)
     _check_out(out)
-    _check_own(out, ["README.md", "trained_on.csv", "config.json"],
-               ["model.safetensors", "checkpoints"])
+    _check_own(out, ["README.md", "config.json", "model.safetensors"],
+               ["trained_on.csv", "checkpoints/step-*"])
 
     from emodiff.generator.training import train_generator
     from emodiff.speech.corpora import counted
@@ -653,6 +653,21 @@ def augment_command(
         print("\nemodiff: stopped; the same command goes on from here.", file=sys.stderr)
         raise typer.Exit(130) from None
 
+# %% ../../nbs/10_app/02_cli.ipynb #7a0c0012
+def _check_list(out: Path, table: Path) -> None:
+    "An error where a list of leaks would replace what is audited, or a table of the reader's."
+    from emodiff.augment.split_audit import LEAK_COLUMNS
+
+    if out == table or table.is_dir() and out.parent == table:
+        raise EmodiffError(f"the list would take the place of {table}, or lie in it; name another "
+                           "file.")
+    if out.suffix == ".csv" and out.is_file() and out.stat().st_size:
+        with out.open(encoding="utf-8", errors="replace") as f:
+            if f.readline().strip() != ",".join(LEAK_COLUMNS):
+                raise EmodiffError(f"{out} is not a list of an earlier audit and would be "
+                                   "replaced; name another file.")
+
+
 # %% ../../nbs/10_app/02_cli.ipynb #7a0c0002
 @app.command("audit", epilog=_examples(
     "emodiff audit split.csv", "emodiff audit split.csv --root ~/corpus -o leaks.html",
@@ -681,8 +696,7 @@ def audit_command(
     if out:
         one_of("ending of a report", Path(out).suffix, [".html", ".csv"])
         _check_out(out, file=True)
-        if Path(out).expanduser().absolute() == Path(table).expanduser().absolute():
-            raise EmodiffError(f"the list would take the place of {table}; name another file.")
+        _check_list(Path(out).expanduser().resolve(), Path(table).expanduser().resolve())
     split = read_split(table, root or None, encoding)
     if dry_run:
         return print(f"{split.count()} would be compared")

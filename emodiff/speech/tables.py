@@ -324,9 +324,10 @@ def as_seconds(
 def as_flag(text: str) -> bool:
     "Yes or no in a table; an empty cell is no; a ValueError where it is neither."
     word = text.strip().lower()
-    if word in ("true", "t", "yes", "y", "1", "1.0"):  # 1.0: as pandas writes a flag with gaps
+    if word in ("true", "t", "yes", "y", "on", "1", "1.0"):  # 1.0: by pandas, with gaps
         return True
-    if word in ("", "false", "f", "no", "n", "0", "0.0", "nan", "none"):
+    if word in ("", "false", "f", "no", "n", "off", "0", "0.0", "nan", "none", "na", "n/a", "<na>",
+                "null", "-"):
         return False
     raise ValueError(f"{text!r} is neither yes nor no")
 
