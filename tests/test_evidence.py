@@ -21,7 +21,13 @@ from emodiff.recognition.arms import LEAK_NOTE, chosen_arms
 from emodiff.recognition.audit import run_audited_plan
 from emodiff.recognition.cells import within_cells
 from emodiff.recognition.classifier import made_up_segments
-from emodiff.recognition.evidence import read_evidence, save_evidence
+from emodiff.recognition.evidence import (
+    PREDICTIONS,
+    _read_arrays,
+    _write_arrays,
+    read_evidence,
+    save_evidence,
+)
 from emodiff.recognition.experiments import Experiment, cross_corpus, within_corpus
 from emodiff.recognition.folds import loso_folds
 from emodiff.recognition.pooled import POOLED, pooled_claims
@@ -238,3 +244,11 @@ def test_a_damaged_file_of_predictions_is_one_sentence(tmp_path: Path) -> None:
             assert "predictions.npz" in str(e)
             refused += 1
     assert refused > 5  # of 12 or 13; some bytes carry nothing
+
+
+def test_a_posterior_that_is_no_number_is_told(tmp_path: Path) -> None:
+    arrays = _read_arrays(ROOT / "figures" / "demo" / PREDICTIONS)
+    arrays["within.cnn.posteriors"][0, 0] = np.nan
+    _write_arrays(tmp_path / PREDICTIONS, arrays)
+    with pytest.raises(EmodiffError, match="not a number"):
+        read_evidence(tmp_path)

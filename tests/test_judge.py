@@ -96,6 +96,15 @@ def test_espeak_and_a_broken_clip(home: Path, tables: Path) -> None:
     assert {"measure", "espeak.csv, by real.csv"} <= set(json.loads(compared.stdout)[0])
 
 
+def test_a_single_clip_is_judged_where_it_may_be_used(home: Path, tables: Path) -> None:
+    "Its speaker is never tested by what it taught; the other folds are compared."
+    pd.read_csv(tables / "copies.csv").head(1).to_csv(tables / "single.csv", index=False)
+    row = judged(tables, "single", home / "single.html")
+    assert row["clips"]["theirs"] == 1
+    assert any("1 of 1 clip is a copy" in text for text in row["findings"])
+    assert row["gains"]["real + theirs minus real, linear"]["gain"] is not None
+
+
 def test_copies_of_real_clips_are_told(home: Path, tables: Path) -> None:
     "Played faster and slower; and nobody's clip is trained on where its speaker is tested."
     given = read_submission(tables / "copies.csv", tables / "real.csv")
